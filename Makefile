@@ -1,0 +1,32 @@
+# Every target that a person calls has a `##` line: `make help` lists them.
+HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC := RUSTFLAGS="-C target-feature=+crt-static"
+BIN    := target/$(HOST)/release/azaion-loader
+export LOADER_UNDER_TEST := $(CURDIR)/$(BIN)
+
+help: ## This list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+build: ## The agent as one static binary for this machine
+	$(STATIC) cargo build --release --locked --target $(HOST) --bin azaion-loader
+demo: build ## The whole job on this machine: cloud, archive, unlock by curl, images in the engine
+	cargo build --quiet --locked -p azaion-cloud
+	tests/tools/demo
+test: build ## Every test; the last line counts them. Engines are started where dockerd is installed
+	tests/tools/run-tests
+bench: build ## Numbers beside their peers on this machine, medians of several runs
+	cargo bench --locked --bench decrypt
+	cargo bench --locked --bench start
+lint: doc ## rustfmt, clippy and rustdoc, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+doc: ## The crate's documentation, private rooms included
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items -p azaion-loader
+cross: ## The static ARM64 binary: by `cross` where it can run, else by Debian's toolchain
+	images/cross-arm64.sh
+test-arm64: cross ## The ARM64 binary does the whole job under qemu-aarch64-static: unlock, wait, status, restart
+	cargo build --quiet --locked -p azaion-cloud
+	tests/tools/arm64-smoke || [ $$? -eq 77 ]
+clean: ## Remove what was built
+	cargo clean
+
+.PHONY: help build demo test bench lint doc cross test-arm64 clean

@@ -1,0 +1,187 @@
+//! What the control port asks of the agent, answered from the parts.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use smol::{LocalExecutor, Task};
+
+use super::parts::{Parts, Ticket};
+use super::unlocker::{Look, Unlocker};
+use crate::archive::{ArchiveError, Identity};
+use crate::audit::{Audit, Event};
+use crate::control::{self, EngineView, StatusView, UnlockAnswer, UnlockView, UserView};
+use crate::engine::EngineStore;
+use crate::error::{Code, Report};
+use crate::secret::Credentials;
+use crate::unlock::State;
+
+/// The agent as the control port sees it.
+pub(super) struct Desk {
+    /// The board's profile.
+    pub(super) board: String,
+    /// Where the archive is expected.
+    pub(super) archive: std::path::PathBuf,
+    /// What `[boot]` holds: used by an empty `POST /unlock` when nobody is logged in.
+    pub(super) credentials: Option<Credentials>,
+    /// The parts.
+    pub(super) parts: Rc<Parts>,
+    /// Runs unlocks.
+    pub(super) unlocker: Rc<Unlocker>,
+    /// Takes down who logged in.
+    pub(super) audit: Rc<Audit>,
+    /// Where an unlock that was asked for runs on.
+    pub(super) executor: Rc<LocalExecutor<'static>>,
+    /// The last one of those.
+    pub(super) running: RefCell<Option<Task<()>>>,
+}
+
+impl control::Desk for Desk {
+    fn status(&self) -> StatusView {
+        let user = self.parts.cloud.held().map(|session| {
+            let user = session.user();
+            UserView { email: user.email, role: user.role.as_str() }
+        });
+        let engine = self.parts.engine.facts().map(|facts| EngineView {
+            kind: if self.parts.engine.is_directory() { "directory" } else { "docker" },
+            version: facts.version.unwrap_or_default(),
+            api_version: facts.api_version.unwrap_or_default(),
+            store: match facts.store {
+                EngineStore::Classic => "classic",
+                EngineStore::Containerd => "containerd",
+                EngineStore::Layout => "oci-layout",
+            }
+            .into(),
+        });
+        StatusView {
+            version: env!("CARGO_PKG_VERSION"),
+            board: self.board.clone(),
+            user,
+            unlock: self.unlocker.meter().state(),
+            seal: "unsealed",
+            engine,
+            cache: None,
+            last_error: self.unlocker.error(),
+            notes: self.notes(),
+        }
+    }
+
+    fn unlock_status(&self) -> UnlockView {
+        let meter = self.unlocker.meter();
+        UnlockView {
+            state: meter.state(),
+            error: (meter.state() == State::Error).then(|| self.unlocker.error()).flatten(),
+            progress: meter.progress(),
+        }
+    }
+
+    async fn login(&self, credentials: Credentials) -> Result<(), Report> {
+        match self.parts.cloud.log_in(&credentials).await {
+            Ok(session) => {
+                self.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
+                Ok(())
+            }
+            Err(error) => {
+                let report = Report::of(&error);
+                self.audit.note(Event::LoginRefused, None, Some(report.code));
+                log::warn!("log-in failed: {} ({})", report.message, report.code);
+                Err(report)
+            }
+        }
+    }
+
+    async fn unlock(&self, credentials: Option<Credentials>) -> Result<UnlockAnswer, Report> {
+        let state = self.unlocker.meter().state();
+        if state.is_running() {
+            return Ok(UnlockAnswer::Running(state));
+        }
+        let place = self.unlocker.place().ok_or_else(too_many)?;
+        match self.unlocker.look().await {
+            Look::Ready => return Ok(UnlockAnswer::Ready),
+            Look::Running => return Ok(UnlockAnswer::Running(self.unlocker.meter().state())),
+            Look::NeedsUnlock => self.see_archive().await?,
+            Look::Unreadable(report) => {
+                self.see_archive().await?;
+                // So it is the state on flash that cannot be read: an unlock does without, and writes it anew.
+                log::warn!("{} ({}); unlocking all the same", report.message, report.code);
+            }
+            // Nothing that an unlock does helps against an engine that does not answer; who has credentials may try.
+            Look::EngineAway(report) if credentials.is_none() => return Err(report),
+            Look::EngineAway(_) => {}
+        }
+        drop(place);
+        // Another one may have begun it meanwhile, and then nothing is needed from this one.
+        let state = self.unlocker.meter().state();
+        if state.is_running() {
+            return Ok(UnlockAnswer::Running(state));
+        }
+        let ticket = self.ticket(credentials)?;
+        let Some(working) = self.unlocker.begin() else {
+            return Ok(UnlockAnswer::Running(self.unlocker.meter().state()));
+        };
+        let unlocker = Rc::clone(&self.unlocker);
+        let task = self.executor.spawn(async move {
+            // The outcome is kept for observers; a technician decides about another try.
+            let _ = unlocker.run(working, ticket).await;
+        });
+        // The one before has ended: two never run at once.
+        self.running.replace(Some(task));
+        Ok(UnlockAnswer::Started(State::Authenticating))
+    }
+}
+
+impl Desk {
+    /// Ends an unlock that was asked for, before the agent gives the state directory back.
+    pub(super) async fn stop(&self) {
+        let running = self.running.take();
+        if let Some(task) = running {
+            task.cancel().await;
+        }
+    }
+
+    /// An archive that is missing or cannot be read is told at once, before anyone logs in for nothing.
+    async fn see_archive(&self) -> Result<(), Report> {
+        let seen = Identity::of(&self.archive).await;
+        seen.map(|_identity| ()).map_err(|error: ArchiveError| Report::of(&error))
+    }
+
+    /// What to log in with: what was sent, else the session that is held, else what `[boot]` holds.
+    fn ticket(&self, sent: Option<Credentials>) -> Result<Ticket, Report> {
+        if let Some(credentials) = sent {
+            return Ok(Ticket::Fresh(credentials));
+        }
+        if let Some(session) = self.parts.cloud.held() {
+            return Ok(Ticket::Held(session));
+        }
+        self.credentials.as_ref().map(|held| Ticket::Fresh(held.duplicate())).ok_or_else(not_logged_in)
+    }
+
+    /// What a person should know about how safe this board is, in plain words.
+    fn notes(&self) -> Vec<String> {
+        let engine: &[&str] = if self.parts.engine.is_directory() {
+            &["the images lie in the clear in the OCI directory"]
+        } else {
+            &[
+                "the engine writes images in the clear into its own temporary directory while it loads",
+                "the engine takes image after image: a load that is cut leaves new tags beside old ones until the next",
+            ]
+        };
+        let format = "archives of version 1 are not authenticated: a change is noticed only where a digest covers it";
+        engine.iter().chain([&format]).map(|&note| note.into()).collect()
+    }
+}
+
+fn too_many() -> Report {
+    Report {
+        code: Code::TooMany,
+        message: "others ask for the same, and the container engine has not answered yet".into(),
+        next: "wait a moment and repeat the call".into(),
+    }
+}
+
+fn not_logged_in() -> Report {
+    Report {
+        code: Code::NotLoggedIn,
+        message: "no credentials are held".into(),
+        next: "send {\"email\":…,\"password\":…} with this request, or POST /login first".into(),
+    }
+}

@@ -1,0 +1,140 @@
+//! Wires the rooms together once and runs the loop until somebody ends it.
+//!
+//! ```text
+//!   configuration → lock → parts → listeners → systemd READY ─┬─ control port
+//!                                                             ├─ boot: ready already? else unlock by [boot]
+//!                                                             ├─ watchdog, log files
+//!                                                             └─ SIGTERM, SIGINT → listeners closed → end
+//! ```
+//!
+//! Everything that can be wrong with the configuration is told before the port listens. A missing archive, engine,
+//! network or clock stops nothing here.
+
+mod desk;
+mod ledger;
+mod lock;
+mod parts;
+mod setup;
+mod systemd;
+#[cfg(test)]
+mod tests;
+mod unlocker;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use async_signal::{Signal, Signals};
+use smol::LocalExecutor;
+use smol::stream::StreamExt as _;
+
+use crate::audit::{Audit, Event};
+use crate::config::{Config, Listen, UnlockMode};
+use crate::control::{self, Listener};
+use crate::error::chain;
+use crate::logging;
+use crate::net::turn::block_on;
+use crate::secret::Credentials;
+use crate::unlock::Meter;
+
+use desk::Desk;
+use setup::{Setup, StartRefused};
+use unlocker::Unlocker;
+
+/// How the agent ended, for the shell and for systemd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was asked to end.
+    Asked,
+    /// The configuration cannot be right.
+    Configuration,
+    /// Another agent holds the state directory.
+    AnotherAgent,
+    /// The port or the state directory cannot be had.
+    Unavailable,
+}
+
+/// Runs the agent until it is asked to end. Why it did not start is said in one line on standard error.
+pub fn run(config: &Config) -> Ending {
+    let daily = logging::start(&config.log);
+    let setup = match Setup::of(config) {
+        Ok(setup) => setup,
+        Err(refused) => return refuse(&refused),
+    };
+    let audit = Rc::new(Audit::new(daily.as_deref()));
+    let executor = Rc::new(LocalExecutor::new());
+    block_on(&executor, async {
+        let files = daily.clone().map(|daily| executor.spawn(async move { daily.run().await }));
+        let ending = serve(setup, audit, Rc::clone(&executor)).await;
+        if let (Some(daily), Some(files)) = (daily, files) {
+            daily.close();
+            files.await;
+        }
+        ending
+    })
+}
+
+fn refuse(refused: &StartRefused) -> Ending {
+    let ending = match refused {
+        StartRefused::Config(_) | StartRefused::Board(_) => Ending::Configuration,
+        StartRefused::AnotherAgent(_) => Ending::AnotherAgent,
+        StartRefused::State { .. } | StartRefused::Bind(_) | StartRefused::Signals(_) => Ending::Unavailable,
+    };
+    eprintln!("azaion-loader: {}", chain(refused));
+    ending
+}
+
+async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'static>>) -> Ending {
+    let Setup { lock, board, archive, parts, listen, guard, credentials, unlock, clock } = setup;
+    let started = async {
+        let mut listeners = Vec::new();
+        for address in &listen {
+            listeners.push(Listener::bind(address).await.map_err(StartRefused::Bind)?);
+        }
+        let signals = Signals::new([Signal::Term, Signal::Int]).map_err(StartRefused::Signals)?;
+        Ok((listeners, signals))
+    };
+    let (listeners, mut signals) = match started.await {
+        Ok(started) => started,
+        Err(refused) => return refuse(&refused),
+    };
+    for listener in &listeners {
+        match listener.local_addr() {
+            Ok(Listen::Tcp(address)) => log::info!("the control port listens on http://{address}"),
+            Ok(Listen::Unix(path)) => log::info!("the control port listens on unix:{}", path.display()),
+            Err(error) => log::warn!("the control port listens, but not where it can be told: {error}"),
+        }
+    }
+    systemd::ready();
+    audit.note(Event::AgentStarted, None, None);
+
+    let meter = Rc::new(Meter::new(clock.clone()));
+    let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&audit)));
+    let by_itself = credentials.as_ref().filter(|_| unlock == UnlockMode::Auto).map(Credentials::duplicate);
+    let desk = Rc::new(Desk {
+        board,
+        archive,
+        credentials,
+        parts,
+        unlocker: Rc::clone(&unlocker),
+        audit: Rc::clone(&audit),
+        executor: Rc::clone(&executor),
+        running: RefCell::default(),
+    });
+    let boot = executor.spawn(async move { unlocker.boot(by_itself).await });
+    let watchdog = executor.spawn(systemd::watchdog());
+
+    let asked_to_end = async {
+        let signal = signals.next().await;
+        log::info!("ending: {}", if matches!(signal, Some(Ok(Signal::Int))) { "SIGINT" } else { "SIGTERM" });
+        systemd::stopping();
+    };
+    control::serve(listeners, Rc::clone(&desk), guard, Rc::clone(&executor), clock, asked_to_end).await;
+
+    // Before the lock is given up: nothing of ours may write the state beside another agent.
+    desk.stop().await;
+    boot.cancel().await;
+    watchdog.cancel().await;
+    audit.note(Event::AgentStopped, None, None);
+    drop(lock);
+    Ending::Asked
+}

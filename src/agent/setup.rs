@@ -1,0 +1,157 @@
+//! From the configuration to the parts: every check that can refuse a start, in one place, before the loop runs.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::ledger::Ledger;
+use super::lock::{Lock, LockRefused};
+use super::parts::{ArchivePart, CloudPart, EnginePart, Parts};
+use crate::board::{Board, BoardError};
+use crate::cloud::{Api, RetryPolicy, TokenKey};
+use crate::config::{Config, ConfigError, Listen, UnlockMode};
+use crate::control::{BindError, Guard};
+use crate::engine::{Engine, EngineAddress};
+use crate::limits::API_WHOLE_CALL;
+use crate::net::tls::client_config;
+use crate::net::{BaseUrl, Client, Clock, Timeouts};
+use crate::secret::Credentials;
+
+/// All that a run needs.
+pub(super) struct Setup {
+    /// Keeps a second agent away.
+    pub(super) lock: Lock,
+    /// The board's profile.
+    pub(super) board: String,
+    /// Where the archive is expected.
+    pub(super) archive: PathBuf,
+    /// The parts of the unlock machine.
+    pub(super) parts: Rc<Parts>,
+    /// Where the control port listens.
+    pub(super) listen: Vec<Listen>,
+    /// Who may use it.
+    pub(super) guard: Guard,
+    /// What to unlock with by itself.
+    pub(super) credentials: Option<Credentials>,
+    /// Whether it does.
+    pub(super) unlock: UnlockMode,
+    /// The clock that goes on through sleep and is never set.
+    pub(super) clock: Clock,
+}
+
+/// Why the agent does not start.
+#[derive(Debug)]
+pub(super) enum StartRefused {
+    /// A value that cannot be right, or a file it names.
+    Config(ConfigError),
+    /// The board cannot be told from others.
+    Board(BoardError),
+    /// The lock of this state directory is held.
+    AnotherAgent(PathBuf),
+    /// The state directory cannot be made or locked.
+    State {
+        /// The directory.
+        dir: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// An address cannot be listened on.
+    Bind(BindError),
+    /// Signals cannot be received.
+    Signals(io::Error),
+}
+
+impl fmt::Display for StartRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Board(error) => error.fmt(f),
+            Self::AnotherAgent(dir) => {
+                write!(f, "another agent works with {}: stop it, or set another [state] dir", dir.display())
+            }
+            Self::State { dir, .. } => write!(f, "cannot use the state directory {}", dir.display()),
+            Self::Bind(error) => error.fmt(f),
+            Self::Signals(_) => f.write_str("cannot receive signals"),
+        }
+    }
+}
+
+impl std::error::Error for StartRefused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => error.source(),
+            Self::Board(error) => error.source(),
+            Self::Bind(error) => error.source(),
+            Self::State { source, .. } | Self::Signals(source) => Some(source),
+            Self::AnotherAgent(_) => None,
+        }
+    }
+}
+
+impl Setup {
+    /// Reads what the configuration names and takes the lock.
+    pub(super) fn of(config: &Config) -> Result<Self, StartRefused> {
+        let clock = Clock::boot();
+        let board = Board::detect(&config.board).map_err(StartRefused::Board)?;
+        for (fact, why) in board.missing() {
+            log::warn!("fingerprint: {} is missing: {why}", fact.label);
+        }
+        let refuse = |key: &str, allowed: &dyn fmt::Display| StartRefused::Config(config.refuse(key, allowed));
+
+        let roots = config.ca_pem().map_err(StartRefused::Config)?;
+        let tls = client_config(roots.as_deref()).map_err(|error| refuse("cloud.ca_file", &error))?;
+        let client = Rc::new(Client::with_clock(tls, clock.clone()));
+        let url =
+            BaseUrl::parse(&config.cloud.resource_api_url).map_err(|error| refuse("cloud.resource_api_url", &error))?;
+        let token_key = match config.token_key_pem().map_err(StartRefused::Config)? {
+            Some(pem) => Some(TokenKey::from_pem(&pem).map_err(|error| refuse("cloud.token_public_key", &error))?),
+            None => None,
+        };
+        let silence = config.cloud.timeout;
+        let timeouts = Timeouts {
+            headers: silence,
+            idle_body: silence,
+            whole_call: Some(API_WHOLE_CALL.max(silence)),
+            ..Timeouts::default()
+        };
+        let api = Api::new(Rc::clone(&client), url, clock.clone(), token_key, RetryPolicy::default())
+            .with_timeouts(timeouts)
+            .with_observer(|retry| {
+                log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
+            });
+        let address: EngineAddress = config.engine.socket.parse().map_err(|error| refuse("engine.socket", &error))?;
+        let guard = Guard {
+            allow_hosts: config.control.allow_hosts.clone(),
+            allow_uids: config.control.allow_uids.clone(),
+            token: config.control.token().map_err(StartRefused::Config)?,
+        };
+        let credentials = config.boot_credentials().map_err(StartRefused::Config)?;
+
+        let dir = &config.state.dir;
+        let unusable = |source| StartRefused::State { dir: dir.clone(), source };
+        std::fs::create_dir_all(dir).map_err(unusable)?;
+        let lock = match Lock::take(dir) {
+            Ok(lock) => lock,
+            Err(LockRefused::Held) => return Err(StartRefused::AnotherAgent(dir.clone())),
+            Err(LockRefused::Unavailable(source)) => return Err(unusable(source)),
+        };
+        let parts = Parts {
+            cloud: CloudPart::new(api, Rc::clone(&client)),
+            archives: ArchivePart::new(&config.archive.path),
+            engine: EnginePart::new(Engine::at(&address, client)),
+            ledger: Ledger::new(dir, &config.archive.path),
+        };
+        Ok(Self {
+            lock,
+            board: board.profile.name,
+            archive: config.archive.path.clone(),
+            parts: Rc::new(parts),
+            listen: config.control.listen.clone(),
+            guard,
+            credentials,
+            unlock: config.boot.unlock,
+            clock,
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! Looks and unlocks that cross each other, on an engine that answers when the test wants it to.
+
+use std::path::Path;
+
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use smol::net::unix::{UnixListener, UnixStream};
+
+use super::ledger::{Ledger, Suite};
+use super::parts::{ArchivePart, CloudPart, EnginePart, Parts};
+use super::unlocker::Look;
+use super::*;
+use crate::archive::Identity;
+use crate::cloud::{Api, RetryPolicy};
+use crate::control::Desk as _;
+use crate::control::UnlockAnswer;
+use crate::engine::Engine;
+use crate::error::Code;
+use crate::limits::LOOKS_AT_ONCE;
+use crate::net::tls::client_config;
+use crate::net::{BaseUrl, Client, Clock};
+use crate::unlock::{Ledger as _, State};
+
+/// A board in a directory: archive, state, and the socket of its engine.
+struct Board {
+    dir: tempfile::TempDir,
+    desk: Desk,
+    executor: Rc<LocalExecutor<'static>>,
+}
+
+impl Board {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let archive = dir.path().join("images.enc");
+        std::fs::write(&archive, "archive").expect("written");
+        let client = Rc::new(Client::new(client_config(None).expect("built-in roots")));
+        let url = BaseUrl::parse("http://127.0.0.1:1").expect("loopback");
+        let api = Api::new(Rc::clone(&client), url, Clock::boot(), None, RetryPolicy::default());
+        let socket = format!("unix://{}", dir.path().join("engine").display());
+        let parts = Rc::new(Parts {
+            cloud: CloudPart::new(api, Rc::clone(&client)),
+            archives: ArchivePart::new(&archive),
+            engine: EnginePart::new(Engine::at(&socket.parse().expect("a socket"), client)),
+            ledger: Ledger::new(dir.path(), &archive),
+        });
+        let audit = Rc::new(Audit::new(None));
+        let meter = Rc::new(Meter::new(Clock::manual()));
+        let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&audit)));
+        let executor = Rc::new(LocalExecutor::new());
+        let desk = Desk {
+            board: "test".into(),
+            archive,
+            credentials: None,
+            parts,
+            unlocker,
+            audit,
+            executor: Rc::clone(&executor),
+            running: RefCell::default(),
+        };
+        Self { dir, desk, executor }
+    }
+
+    fn run<T>(&self, main: impl Future<Output = T>) -> T {
+        block_on(&self.executor, main)
+    }
+
+    /// The state says that the archive, which brings no image, is in the engine.
+    async fn remember(&self) {
+        let archive = Identity::of(&self.desk.archive).await.expect("it is there");
+        let suite = Suite::of(archive, Some("this engine".into()), vec![]);
+        self.desk.parts.ledger.remember(&suite).await.expect("a writable directory");
+    }
+
+    fn engine(&self) -> UnixListener {
+        UnixListener::bind(self.dir.path().join("engine")).expect("a free path")
+    }
+
+    fn state(&self) -> State {
+        self.desk.unlocker.meter().state()
+    }
+
+    fn ledger(&self) -> std::path::PathBuf {
+        self.dir.path().join("ready.json")
+    }
+}
+
+/// Takes one call, and leaves it open until it is answered.
+async fn call(engine: &UnixListener) -> UnixStream {
+    let (mut stream, _) = engine.accept().await.expect("a call");
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).await.expect("a whole head");
+        head.push(byte[0]);
+    }
+    stream
+}
+
+async fn answer(mut stream: UnixStream, body: &str) {
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.expect("it is taken");
+}
+
+/// Answers a survey; between its two calls something may happen.
+async fn survey(engine: &UnixListener, between: impl FnOnce()) {
+    answer(call(engine).await, r#"{"Version":"26","ApiVersion":"1.45"}"#).await;
+    let info = call(engine).await;
+    between();
+    answer(info, r#"{"ID":"this engine","Driver":"overlay2","DriverStatus":null,"DockerRootDir":"/d"}"#).await;
+}
+
+#[test]
+fn a_look_says_nothing_about_an_unlock_that_began_beside_it() {
+    let board = Board::new();
+    let engine = board.engine();
+    board.run(async {
+        board.remember().await;
+        let working = std::cell::Cell::new(None);
+        let begin = || working.set(board.desk.unlocker.begin());
+        let (look, ()) = smol::future::zip(board.desk.unlocker.look(), survey(&engine, begin)).await;
+        assert!(matches!(look, Look::Running), "{look:?}");
+        assert_eq!(board.state(), State::Authenticating, "ready is for the unlock to say");
+        drop(working);
+        let (look, ()) = smol::future::zip(board.desk.unlocker.look(), survey(&engine, || {})).await;
+        assert!(matches!(look, Look::Ready), "{look:?}");
+    });
+}
+
+#[test]
+fn who_asks_while_it_runs_needs_no_credentials() {
+    let board = Board::new();
+    let engine = board.engine();
+    board.run(async {
+        board.remember().await;
+        let working = std::cell::Cell::new(None);
+        let begin = || working.set(board.desk.unlocker.begin());
+        let (answer, ()) = smol::future::zip(board.desk.unlock(None), survey(&engine, begin)).await;
+        assert_eq!(answer.ok(), Some(UnlockAnswer::Running(State::Authenticating)));
+    });
+}
+
+#[test]
+fn an_archive_that_cannot_be_read_is_not_ready() {
+    let board = Board::new();
+    let engine = board.engine();
+    board.run(async {
+        board.remember().await;
+        let (look, ()) = smol::future::zip(board.desk.unlocker.look(), survey(&engine, || {})).await;
+        assert!(matches!(look, Look::Ready), "{look:?}");
+        std::fs::remove_file(&board.desk.archive).expect("removed");
+        std::fs::create_dir(&board.desk.archive).expect("made");
+        let refused = board.desk.unlock(None).await.expect_err("a directory is no archive");
+        assert_eq!(refused.code, Code::ArchiveUnreadable);
+        assert_eq!(board.state(), State::Idle);
+    });
+}
+
+#[test]
+fn a_state_that_cannot_be_read_does_not_stand_in_the_way_of_an_unlock() {
+    let board = Board::new();
+    std::fs::create_dir(board.ledger()).expect("a directory in the file's place");
+    board.run(async {
+        // It goes on to the log-in, and there is nobody to log in.
+        assert_eq!(board.desk.unlock(None).await.expect_err("nobody is logged in").code, Code::NotLoggedIn);
+    });
+}
+
+#[test]
+fn an_engine_that_does_not_answer_holds_up_a_bounded_number_of_requests() {
+    let board = Board::new();
+    let engine = board.engine();
+    board.run(async {
+        board.remember().await;
+        let looks = async {
+            let mut waiting: Vec<_> = (0..LOOKS_AT_ONCE).map(|_| Box::pin(board.desk.unlock(None))).collect();
+            for look in &mut waiting {
+                assert!(smol::future::poll_once(look).await.is_none());
+            }
+            assert_eq!(board.desk.unlock(None).await.expect_err("one too many").code, Code::TooMany);
+            for look in waiting {
+                assert_eq!(look.await.ok(), Some(UnlockAnswer::Ready));
+            }
+        };
+        let answers = async {
+            for _ in 0..LOOKS_AT_ONCE {
+                survey(&engine, || {}).await;
+            }
+        };
+        smol::future::zip(looks, answers).await;
+    });
+}
+
+#[test]
+fn a_state_that_could_not_be_read_again_is_not_written() {
+    let board = Board::new();
+    board.run(async {
+        let archive = Identity::of(Path::new(&board.desk.archive)).await.expect("it is there");
+        let longest = crate::limits::LEDGER_BYTES;
+        let suite = |engine: usize| Suite::of(archive, Some("x".repeat(engine)), vec![]);
+        board.desk.parts.ledger.remember(&suite(longest)).await.expect_err("more than is read");
+        assert!(!board.ledger().exists());
+        board.desk.parts.ledger.remember(&suite(longest - 1000)).await.expect("it fits");
+        assert!(board.desk.parts.ledger.recall().await.expect("readable").is_some());
+    });
+}

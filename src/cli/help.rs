@@ -1,0 +1,117 @@
+//! The help texts: what each command does, its options, and an example to copy.
+
+pub(super) const OVERVIEW: &str = "\
+azaion-loader: turns the encrypted image archive on this board into running software
+
+Usage: azaion-loader COMMAND [OPTION]...
+
+Commands:
+  run          the agent itself; systemd starts it
+  status       what the agent is, holds and does
+  unlock       log in and unlock the board, and follow it until it is ready
+  wait         return when the board is ready
+  fingerprint  the facts this board is recognised by
+  config       the configuration in effect, and where each value came from
+
+  --help       this text; after a command, that command's
+  --version    the version
+
+Exit codes:
+  0  done; for unlock and wait: ready
+  1  failed, and why was said
+  2  the command line or the configuration is wrong
+  3  wait --timeout ran out
+  4  the agent does not answer
+  5  run: another agent uses the same state directory
+
+Examples:
+  azaion-loader status
+  azaion-loader unlock --email technician@example.com
+  azaion-loader unlock --help";
+
+pub(super) const RUN: &str = "\
+azaion-loader run: the agent; it serves the control port until it is told to end (SIGTERM, Ctrl-C)
+
+  --config FILE   configuration; default /etc/azaion/loader.toml, which may be absent
+
+Every key of the file can be set in the environment, as AZAION_<SECTION>_<KEY>; the environment wins. A mistake in
+either is told in one line and ends it with exit code 2.
+
+Examples:
+  azaion-loader run --config ./loader.toml
+  AZAION_LOG_LEVEL=debug azaion-loader run";
+
+pub(super) const CONFIG: &str = "\
+azaion-loader config: the configuration in effect as TOML, each value with its origin, salts as …
+
+  --config FILE   configuration; default /etc/azaion/loader.toml
+
+Exit code 2 and one line if the agent would not start with it.
+
+Example:
+  azaion-loader config --config ./loader.toml";
+
+pub(super) const FINGERPRINT: &str = "\
+azaion-loader fingerprint: the facts this board is recognised by, where each was read, the text they make, and its hash
+
+  --root DIR      read the facts under DIR instead of / (a mounted card, a host seen from a container)
+  --profile NAME  use this profile instead of the one that recognises the board
+  --config FILE   configuration with [board] and the salts for the hash; default /etc/azaion/loader.toml
+
+Facts marked key go into the keys. Facts marked drift change in ordinary life and are only compared.
+
+Examples:
+  azaion-loader fingerprint
+  azaion-loader fingerprint --root /mnt --profile generic-arm64";
+
+pub(super) const STATUS: &str = "\
+azaion-loader status: what the agent is, holds and does
+
+  --json          the answer as the port gave it
+  --url ADDRESS   the control port: 127.0.0.1:8080, http://10.0.0.5:8080 or unix:/run/azaion-loader/control.sock;
+                  default: the first of [control] listen
+  --token-file F  file with the port's bearer token; default: [control] token_file
+  --config FILE   configuration to take both from; default /etc/azaion/loader.toml
+
+Examples:
+  azaion-loader status
+  azaion-loader status --json --url 127.0.0.1:8080";
+
+pub(super) const UNLOCK: &str = "\
+azaion-loader unlock: logs in, unlocks the board and follows it until it is ready
+
+Who logs in, one of:
+  --held             the credentials the agent holds already; the default
+  --email ADDRESS    this address; the password is asked for without showing it
+  --credentials F    a file with {\"email\",\"password\"}, readable by its owner alone
+
+The password of --email, instead of the prompt (never as an argument):
+  --password-file F  the first line of F
+  --password-stdin   standard input
+
+  --no-wait          return as soon as the unlock has begun
+  --url ADDRESS      the control port; default: the first of [control] listen
+  --token-file F     file with the port's bearer token; default: [control] token_file
+  --config FILE      configuration to take both from; default /etc/azaion/loader.toml
+
+Exit code 0 when the board is ready, 1 with cause and next step when it is not.
+
+Examples:
+  azaion-loader unlock --email technician@example.com
+  azaion-loader unlock --email technician@example.com --password-stdin < password.txt
+  azaion-loader unlock --url unix:/run/azaion-loader/control.sock";
+
+pub(super) const WAIT: &str = "\
+azaion-loader wait: returns when the board is ready, for whatever must start after it
+
+  --timeout S      give up after S seconds, with exit code 3; default: never
+  --fail-on-error  give up with exit code 1 when an unlock ends in an error; default: keep waiting, for it can be
+                   asked for again
+  --url ADDRESS    the control port; default: the first of [control] listen
+  --token-file F   file with the port's bearer token; default: [control] token_file
+  --config FILE    configuration to take both from; default /etc/azaion/loader.toml
+
+It keeps waiting while the agent is not running yet.
+
+Example:
+  azaion-loader wait --timeout 600 && docker start suite";

@@ -1,0 +1,116 @@
+//! The command line: `run` is the agent, everything else looks at a board or talks to its control port.
+//!
+//! These commands block, which is right here: each does one thing and ends. A password is never taken from arguments,
+//! where every user of the board could read it. What the port answers is printed without control characters.
+
+mod args;
+mod board;
+mod client;
+mod follow;
+mod help;
+mod prompt;
+mod screen;
+mod status;
+mod target;
+#[cfg(test)]
+mod testing;
+mod unix;
+mod unlock;
+mod wait;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+
+use crate::agent::{self, Ending};
+use crate::config::{Config, ConfigError, Settings};
+use crate::error::chain;
+use args::{Command, Parsed};
+use client::ClientError;
+use screen::Screen;
+
+/// The exit codes, as `azaion-loader --help` documents them.
+pub mod exit {
+    /// Done; for `wait` and `unlock`: ready.
+    pub const DONE: u8 = 0;
+    /// It failed, and why was said.
+    pub const FAILED: u8 = 1;
+    /// The command line or the configuration is wrong.
+    pub const USAGE: u8 = 2;
+    /// `wait --timeout` ran out.
+    pub const TIMED_OUT: u8 = 3;
+    /// The agent does not answer.
+    pub const NOT_RUNNING: u8 = 4;
+    /// `run`: another agent uses the same state directory.
+    pub const ALREADY_RUNNING: u8 = 5;
+}
+
+/// Does what the arguments (without the program's name) say; the exit code of the process.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let mut screen = Screen::of_process();
+    match args::parse(arguments) {
+        Ok(Parsed::Text(text)) => {
+            screen.print(text);
+            exit::DONE
+        }
+        Ok(Parsed::Command(command)) => dispatch(command, &mut screen).unwrap_or_else(|failure| {
+            screen.complain(&failure.said);
+            failure.exit
+        }),
+        Err(wrong) => {
+            screen.complain(&format!("{wrong}\n{}", wrong.hint()));
+            exit::USAGE
+        }
+    }
+}
+
+fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    match command {
+        Command::Run { source } => Ok(match agent::run(&Config::load(&source)?) {
+            Ending::Asked => exit::DONE,
+            Ending::Configuration => exit::USAGE,
+            Ending::AnotherAgent => exit::ALREADY_RUNNING,
+            Ending::Unavailable => exit::FAILED,
+        }),
+        Command::Config { source } => {
+            let settings = Settings::read(&source, std::env::vars_os())?;
+            screen.print(settings.to_string().trim_end());
+            Config::of(settings)?;
+            Ok(exit::DONE)
+        }
+        Command::Fingerprint(options) => board::fingerprint(&options, screen),
+        Command::Status { port, as_json } => status::run(&port.client()?, as_json, screen),
+        Command::Unlock(options) => unlock::run(options, screen),
+        Command::Wait(options) => wait::run(&options, screen),
+    }
+}
+
+/// What ends a command: the line to say and the exit code.
+#[derive(Debug)]
+struct Failure {
+    said: String,
+    exit: u8,
+}
+
+impl Failure {
+    fn new(exit: u8, said: impl fmt::Display) -> Self {
+        Self { said: said.to_string(), exit }
+    }
+
+    /// An error with its sources and what can be done about it.
+    fn with_next(exit: u8, error: &(dyn Error + 'static), next: impl fmt::Display) -> Self {
+        Self { said: format!("{}\nnext: {next}", chain(error)), exit }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(exit::USAGE, format_args!("configuration: {}", chain(&error)))
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::with_next(error.exit(), &error, error.next_step())
+    }
+}

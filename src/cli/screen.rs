@@ -1,0 +1,182 @@
+//! What a command prints: lines that survive a closed pipe, and a progress bar where somebody watches.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::client::{Progress, UnlockStatus};
+
+/// Where a command prints.
+pub(super) struct Screen<'a> {
+    out: Box<dyn Write + 'a>,
+    complaints: Box<dyn Write + 'a>,
+    is_live: bool,
+    /// The bar or line shown last.
+    shown: String,
+}
+
+impl Screen<'static> {
+    pub(super) fn of_process() -> Self {
+        let is_live = io::stdout().is_terminal();
+        Self { out: Box::new(io::stdout()), complaints: Box::new(io::stderr()), is_live, shown: String::new() }
+    }
+}
+
+#[cfg(test)]
+impl<'a> Screen<'a> {
+    /// For tests.
+    pub(super) fn into(out: &'a mut Vec<u8>, is_live: bool) -> Self {
+        Self { out: Box::new(out), complaints: Box::new(io::sink()), is_live, shown: String::new() }
+    }
+}
+
+impl Screen<'_> {
+    /// One or more lines. A reader that went away (`| head`) is no fault.
+    pub(super) fn print(&mut self, text: &str) {
+        let _reader_may_be_gone = self.clear().and_then(|()| writeln!(self.out, "{text}"));
+    }
+
+    /// To standard error, with the program's name.
+    pub(super) fn complain(&mut self, text: &str) {
+        let _reader_may_be_gone = self.clear().and_then(|()| writeln!(self.complaints, "azaion-loader: {text}"));
+    }
+
+    /// Shows how far it is: a bar that moves on a terminal; else a line whenever state, image or tenth changes.
+    pub(super) fn progress(&mut self, status: &UnlockStatus) {
+        if self.is_live {
+            let bar = bar(status);
+            let _reader_may_be_gone = self.clear().and_then(|()| {
+                write!(self.out, "{bar}")?;
+                self.out.flush()
+            });
+            self.shown = bar;
+        } else {
+            let progress = &status.progress;
+            let tenth = percent(progress).map(|percent| percent / 10);
+            let mark = format!("{} {:?} {tenth:?}", status.state, progress.images_done);
+            if mark != self.shown {
+                let _reader_may_be_gone = writeln!(self.out, "{}", line(status));
+                self.shown = mark;
+            }
+        }
+    }
+
+    /// Takes a bar away before something else is said.
+    fn clear(&mut self) -> io::Result<()> {
+        if self.is_live && !self.shown.is_empty() {
+            self.shown.clear();
+            // Back to the first column, erase to the end of the line (ECMA-48).
+            write!(self.out, "\r\x1b[K")?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Text from outside without what moves cursors or forges lines.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Bytes as people read them.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+fn percent(progress: &Progress) -> Option<u64> {
+    let (done, total) = (progress.bytes_done?, progress.bytes_total?);
+    (total > 0).then(|| u64::try_from(u128::from(done.min(total)) * 100 / u128::from(total)).unwrap_or(100))
+}
+
+/// `loading_images  61 %  183.0 MiB of 300.0 MiB  95.2 MiB/s  1 s left  image 1 of 2`
+fn line(status: &UnlockStatus) -> String {
+    let mut parts = vec![plain(&status.state)];
+    parts.extend(percent(&status.progress).map(|percent| format!("{percent:3} %")));
+    parts.extend(numbers(&status.progress));
+    parts.join("  ")
+}
+
+fn bar(status: &UnlockStatus) -> String {
+    const COLUMNS: usize = 20;
+    let Some(percent) = percent(&status.progress) else { return line(status) };
+    let full = usize::try_from(percent).unwrap_or(100) * COLUMNS / 100;
+    let drawn = format!("[{}{}]", "#".repeat(full), "-".repeat(COLUMNS - full));
+    let mut parts = vec![plain(&status.state), format!("{drawn} {percent:3} %")];
+    parts.extend(numbers(&status.progress));
+    parts.join("  ")
+}
+
+fn numbers(progress: &Progress) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let (Some(done), Some(total)) = (progress.bytes_done, progress.bytes_total) {
+        parts.push(format!("{} of {}", size(done), size(total)));
+    }
+    parts.extend(progress.bytes_per_second.map(|rate| format!("{}/s", size(rate))));
+    parts.extend(progress.seconds_left.map(|seconds| format!("{seconds} s left")));
+    if let (Some(done), Some(total)) = (progress.images_done, progress.images_total) {
+        parts.push(format!("images {done} of {total}"));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(done: u64) -> UnlockStatus {
+        let progress = Progress {
+            images_done: Some(0),
+            images_total: Some(2),
+            bytes_done: Some(done),
+            bytes_total: Some(300 << 20),
+            bytes_per_second: Some(95 << 20),
+            seconds_left: Some(1),
+        };
+        UnlockStatus { state: "loading_images".into(), error: None, progress }
+    }
+
+    #[test]
+    fn a_terminal_sees_one_moving_bar_and_then_the_last_word() {
+        let mut out = Vec::new();
+        let mut screen = Screen::into(&mut out, true);
+        screen.progress(&status(150 << 20));
+        screen.progress(&status(300 << 20));
+        screen.print("ready");
+        drop(screen);
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert_eq!(
+            text,
+            "loading_images  [##########----------]  50 %  150.0 MiB of 300.0 MiB  95.0 MiB/s  1 s left  images 0 of 2\
+             \r\x1b[Kloading_images  [####################] 100 %  300.0 MiB of 300.0 MiB  95.0 MiB/s  1 s left  \
+             images 0 of 2\r\x1b[Kready\n"
+        );
+    }
+
+    #[test]
+    fn a_pipe_gets_a_line_per_tenth() {
+        let mut out = Vec::new();
+        let mut screen = Screen::into(&mut out, false);
+        for done in 0..=300 {
+            screen.progress(&status(done << 20));
+        }
+        drop(screen);
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert_eq!(text.lines().count(), 11, "{text}");
+        assert!(!text.contains('\r') && !text.contains('\x1b'));
+    }
+
+    #[test]
+    fn sizes_as_people_read_them() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(u64::MAX), "17179869183.9 GiB");
+    }
+
+    #[test]
+    fn nothing_from_outside_moves_the_cursor() {
+        assert_eq!(plain("a\x1b[2Jb\nc"), "a [2Jb c");
+    }
+}

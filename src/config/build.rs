@@ -1,0 +1,318 @@
+//! From what was said to what it means.
+
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::keys::{self, Key};
+use super::settings::{Origin, Settings};
+use super::value::{absolute, engine, host, size, switch, url};
+use super::{Archive, Board, Boot, Cache, Cloud, Config, Control, Engine, Listen, Log, NotListen, State, UnlockMode};
+use crate::crypto::Salts;
+use crate::limits::{ALLOW_LIST, CLOUD_TIMEOUT_SECONDS, CONFIG_TEXT_BYTES, LISTENERS, LOG_RETENTION_DAYS};
+use crate::secret::SecretText;
+
+impl Config {
+    /// Checks what was said.
+    ///
+    /// # Errors
+    /// The first value that cannot be, in the order of the contract; the missing salts all at once.
+    pub fn of(settings: Settings) -> Result<Self, ConfigError> {
+        let said = &settings;
+        Ok(Self {
+            cloud: Cloud {
+                resource_api_url: required(said, &keys::RESOURCE_API_URL, url)?,
+                ca_file: optional(said, &keys::CA_FILE, absolute)?,
+                token_public_key: optional(said, &keys::TOKEN_PUBLIC_KEY, absolute)?,
+                timeout: required(said, &keys::CLOUD_TIMEOUT, |text| {
+                    let seconds = text.parse().ok().filter(|seconds| (1..=CLOUD_TIMEOUT_SECONDS).contains(seconds));
+                    seconds.map(Duration::from_secs).ok_or_else(|| format!("1 to {CLOUD_TIMEOUT_SECONDS} seconds"))
+                })?,
+            },
+            archive: Archive { path: required(said, &keys::ARCHIVE_PATH, absolute)? },
+            keys: said.salts()?,
+            engine: Engine { socket: required(said, &keys::ENGINE_SOCKET, engine)? },
+            control: Control::of(said)?,
+            cache: Cache {
+                dir: required(said, &keys::CACHE_DIR, absolute)?,
+                max_bytes: optional(said, &keys::CACHE_MAX_BYTES, size)?,
+                reserve_bytes: optional(said, &keys::CACHE_RESERVE_BYTES, size)?,
+                offline: required(said, &keys::CACHE_OFFLINE, switch)?,
+            },
+            state: State { dir: required(said, &keys::STATE_DIR, absolute)? },
+            log: Log {
+                dir: optional(said, &keys::LOG_DIR, absolute)?,
+                level: required(said, &keys::LOG_LEVEL, |text| {
+                    text.parse().map_err(|_| "off, error, warn, info, debug, trace")
+                })?,
+                retention_days: required(said, &keys::LOG_RETENTION_DAYS, |text| {
+                    text.parse()
+                        .ok()
+                        .filter(|days| (1..=LOG_RETENTION_DAYS).contains(days))
+                        .ok_or_else(|| format!("1 to {LOG_RETENTION_DAYS}"))
+                })?,
+            },
+            board: Board::of(said)?,
+            boot: Boot {
+                credentials_file: optional(said, &keys::CREDENTIALS_FILE, |text| {
+                    if text.contains('\0') { Err("a path") } else { Ok(text.into()) }
+                })?,
+                unlock: required(said, &keys::BOOT_UNLOCK, |text| match text {
+                    "auto" => Ok(UnlockMode::Auto),
+                    "on-request" => Ok(UnlockMode::OnRequest),
+                    _ => Err("auto, on-request"),
+                })?,
+            },
+            settings,
+        })
+    }
+}
+
+impl Control {
+    /// The control port alone, for the clients: they need no salts.
+    ///
+    /// # Errors
+    /// The first value that cannot be.
+    pub fn of(said: &Settings) -> Result<Self, ConfigError> {
+        let control = Self {
+            listen: list(said, &keys::LISTEN, LISTENERS, |text| {
+                text.parse::<Listen>().map_err(|_| NotListen::ALLOWED)
+            })?,
+            token_file: optional(said, &keys::TOKEN_FILE, absolute)?,
+            allow_hosts: list(said, &keys::ALLOW_HOSTS, ALLOW_LIST, host)?,
+            allow_uids: list(said, &keys::ALLOW_UIDS, ALLOW_LIST, |text| {
+                text.parse().map_err(|_| "user ids from 0 to 4294967295")
+            })?,
+        };
+        match control.listen.iter().find(|listen| !listen.is_local()) {
+            Some(open) if control.token_file.is_none() => Err(refuse(
+                said,
+                &keys::LISTEN,
+                format!(
+                    "loopback addresses and unix sockets, or control.token_file set as well: {open} is open to the network"
+                ),
+            )),
+            _ => Ok(control),
+        }
+    }
+}
+
+impl Board {
+    /// The board alone, for `azaion-loader fingerprint`, which works before there are salts.
+    ///
+    /// # Errors
+    /// The first value that cannot be.
+    pub fn of(said: &Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            profile: Some(required(said, &keys::BOARD_PROFILE, profile)?).filter(|name| name != "auto"),
+            root: required(said, &keys::BOARD_ROOT, absolute)?,
+            fingerprint: optional(said, &keys::BOARD_FINGERPRINT, bounded)?.map(SecretText::new),
+        })
+    }
+}
+
+impl Settings {
+    /// The salts alone.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`] names all that are missing at once: who writes the file wants to be told once.
+    pub fn salts(&self) -> Result<Salts, ConfigError> {
+        salts(self)
+    }
+}
+
+fn salts(said: &Settings) -> Result<Salts, ConfigError> {
+    let salt = |key| optional(said, key, bounded);
+    let (hardware, api, resource) = (salt(&keys::HARDWARE_SALT)?, salt(&keys::API_SALT)?, salt(&keys::RESOURCE_SALT)?);
+    let separator = required(said, &keys::SEPARATOR, bounded)?;
+    match (hardware, api, resource) {
+        (Some(hardware), Some(api), Some(resource)) => Ok(Salts { hardware, api, resource, separator }),
+        (hardware, api, resource) => {
+            let all = [(&keys::HARDWARE_SALT, hardware), (&keys::API_SALT, api), (&keys::RESOURCE_SALT, resource)];
+            let missing = all.iter().filter(|(_, salt)| salt.is_none());
+            Err(ConfigError::Missing { keys: missing.map(|(key, _)| (key.dotted(), key.env())).collect() })
+        }
+    }
+}
+
+/// A text of bearable length.
+fn bounded(text: &str) -> Result<String, String> {
+    if text.len() <= CONFIG_TEXT_BYTES {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("a text of at most {CONFIG_TEXT_BYTES} bytes"))
+    }
+}
+
+/// The name of a profile; whether there is one of that name, the board's room knows.
+fn profile(text: &str) -> Result<String, &'static str> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("auto, or the name of a profile: letters a to z, digits, hyphens")
+    }
+}
+
+/// The value of a key that has a default.
+fn required<T, A: ToString>(
+    said: &Settings,
+    key: &Key,
+    check: impl Fn(&str) -> Result<T, A>,
+) -> Result<T, ConfigError> {
+    let text = said.said(key).map_or(key.default.unwrap_or_default(), |said| &said.texts[0]);
+    check(text).map_err(|allowed| refuse(said, key, allowed.to_string()))
+}
+
+/// The value of a key that need not be set.
+fn optional<T, A: ToString>(
+    said: &Settings,
+    key: &Key,
+    check: impl Fn(&str) -> Result<T, A>,
+) -> Result<Option<T>, ConfigError> {
+    let Some(value) = said.said(key) else { return Ok(None) };
+    check(&value.texts[0]).map(Some).map_err(|allowed| refuse(said, key, allowed.to_string()))
+}
+
+/// The values of a list.
+fn list<T>(
+    said: &Settings,
+    key: &Key,
+    limit: usize,
+    check: impl Fn(&str) -> Result<T, &'static str>,
+) -> Result<Vec<T>, ConfigError> {
+    let texts = match said.said(key) {
+        Some(said) => said.texts.iter().map(String::as_str).collect(),
+        None => key.default.into_iter().collect::<Vec<_>>(),
+    };
+    if texts.len() > limit {
+        return Err(refuse(said, key, format!("at most {limit}")));
+    }
+    let checked: Result<_, _> = texts.into_iter().map(check).collect();
+    checked.map_err(|allowed| refuse(said, key, allowed.to_owned()))
+}
+
+/// The error for the value of `key`.
+pub(super) fn refuse(said: &Settings, key: &Key, allowed: String) -> ConfigError {
+    let value = said.said(key);
+    let text = match value {
+        _ if key.hidden => "…".to_owned(),
+        Some(value) => value.texts.join(", "),
+        None => key.default.unwrap_or_default().to_owned(),
+    };
+    let origin = Some(value.map_or(Origin::Default, |value| value.origin.clone()));
+    ConfigError::Value { key: key.dotted(), origin, text, allowed }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    const SALTS: [(&str, &str); 3] =
+        [("AZAION_KEYS_HARDWARE_SALT", "a"), ("AZAION_KEYS_API_SALT", "b"), ("AZAION_KEYS_RESOURCE_SALT", "c")];
+
+    fn config(environment: &[(&str, &str)]) -> Result<Config, String> {
+        let pairs = environment.iter().map(|(n, v)| (OsString::from(n), OsString::from(v)));
+        let settings = Settings::of_environment(pairs).map_err(|error| error.to_string())?;
+        Config::of(settings).map_err(|error| error.to_string())
+    }
+
+    fn with(name: &str, value: &str) -> Result<Config, String> {
+        config(&[&SALTS[..], &[(name, value)]].concat())
+    }
+
+    #[test]
+    fn the_defaults_of_the_contract() {
+        let config = config(&SALTS).expect("nothing else is needed");
+        assert_eq!(config.cloud.resource_api_url, "https://api.azaion.com");
+        assert_eq!(config.archive.path.to_str(), Some("/opt/azaion/images.enc"));
+        assert_eq!(config.engine.socket, "/var/run/docker.sock");
+        assert_eq!(config.control.listen, ["127.0.0.1:8080".parse::<Listen>().expect("an address")]);
+        assert!(config.control.allow_hosts.is_empty() && config.control.allow_uids.is_empty());
+        assert_eq!(config.cache.dir.to_str(), Some("/var/cache/azaion-loader"));
+        assert_eq!(config.state.dir.to_str(), Some("/var/lib/azaion-loader"));
+        assert_eq!((config.log.level, config.log.retention_days), (log::LevelFilter::Info, 30));
+        assert_eq!((config.board.profile, config.board.root.to_str()), (None, Some("/")));
+        assert_eq!(config.boot.unlock, UnlockMode::Auto);
+        assert_eq!(config.keys.separator, "");
+    }
+
+    #[test]
+    fn missing_salts_are_named_all_at_once_and_an_empty_one_is_missing() {
+        let error = config(&[("AZAION_KEYS_API_SALT", "b"), ("AZAION_KEYS_RESOURCE_SALT", "")]).expect_err("missing");
+        assert!(
+            error.starts_with(
+                "missing keys.hardware_salt (environment AZAION_KEYS_HARDWARE_SALT), \
+                 keys.resource_salt (environment AZAION_KEYS_RESOURCE_SALT); "
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn impossible_values_are_one_line_that_names_key_and_place() {
+        for (name, value, key) in [
+            ("RESOURCE_API_URL", "http://api.azaion.com", "cloud.resource_api_url"),
+            ("IMAGES_PATH", "images.enc", "archive.path"),
+            ("DOCKER_HOST", "tcp://127.0.0.1:2375", "engine.socket"),
+            ("AZAION_STATE_DIR", "state", "state.dir"),
+            ("AZAION_CONTROL_LISTEN", "127.0.0.1:8080,localhost:1", "control.listen"),
+            ("AZAION_CONTROL_LISTEN", "1.1.1.1:1,", "control.listen"),
+            ("AZAION_CONTROL_ALLOW_UIDS", "-1", "control.allow_uids"),
+            ("AZAION_LOG_LEVEL", "loud", "log.level"),
+            ("AZAION_LOG_RETENTION_DAYS", "0", "log.retention_days"),
+            ("AZAION_LOG_RETENTION_DAYS", "3651", "log.retention_days"),
+            ("AZAION_CACHE_MAX_BYTES", "8 GB", "cache.max_bytes"),
+            ("AZAION_CACHE_OFFLINE", "yes", "cache.offline"),
+            ("AZAION_BOOT_UNLOCK", "always", "boot.unlock"),
+            ("AZAION_BOARD_PROFILE", "My Board", "board.profile"),
+        ] {
+            let error = with(name, value).expect_err(value);
+            let start = format!("environment variable {name}: {key} cannot be ");
+            assert!(error.starts_with(&start) && error.contains("allowed: ") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_open_port_needs_a_token() {
+        let open = ("AZAION_CONTROL_LISTEN", "127.0.0.1:8080,0.0.0.0:8080");
+        let error = config(&[&SALTS[..], &[open]].concat()).expect_err("open");
+        assert!(error.contains("control.token_file") && error.contains("0.0.0.0:8080 is open"), "{error}");
+        assert!(config(&[&SALTS[..], &[open, ("AZAION_CONTROL_TOKEN_FILE", "/t")]].concat()).is_ok());
+        assert!(with("AZAION_CONTROL_LISTEN", "[::1]:1,127.9.9.9:0,unix:/run/x.sock").is_ok());
+    }
+
+    #[test]
+    fn lists_and_texts_hold_at_their_bounds() {
+        let listeners = |n: usize| vec!["127.0.0.1:0"; n].join(",");
+        assert!(with("AZAION_CONTROL_LISTEN", &listeners(LISTENERS)).is_ok());
+        assert!(with("AZAION_CONTROL_LISTEN", &listeners(LISTENERS + 1)).is_err());
+        let users = |n: usize| vec!["1"; n].join(",");
+        assert!(with("AZAION_CONTROL_ALLOW_UIDS", &users(ALLOW_LIST)).is_ok());
+        assert!(with("AZAION_CONTROL_ALLOW_UIDS", &users(ALLOW_LIST + 1)).is_err());
+        assert!(with("AZAION_BOARD_FINGERPRINT", &"x".repeat(CONFIG_TEXT_BYTES)).is_ok());
+        let error = with("AZAION_BOARD_FINGERPRINT", &"x".repeat(CONFIG_TEXT_BYTES + 1)).expect_err("too long");
+        assert!(!error.contains("xx"), "{error}");
+    }
+
+    #[test]
+    fn no_salt_is_printed() {
+        let environment = SALTS.map(|(name, _)| (name, "canary"));
+        let config = config(&environment).expect("salts are there");
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_room_can_refuse_what_it_alone_understands() {
+        let config = with("DOCKER_HOST", "/run/x").expect("an absolute path");
+        assert_eq!(
+            config.refuse("engine.socket", "a socket").to_string(),
+            "environment variable DOCKER_HOST: engine.socket cannot be \"/run/x\"; allowed: a socket"
+        );
+        assert_eq!(
+            ConfigError::value("engine.socket", "x", "y").to_string(),
+            "engine.socket cannot be \"x\"; allowed: y"
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! The table of calls, and what each does with the desk behind the port (CONTRACT section 6).
+
+use std::fmt;
+
+use http::Method;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use zeroize::Zeroize;
+
+use super::answer::Answer;
+use super::body::{Body, Broken};
+use super::clients::{Phase, Seat};
+use super::connection::Port;
+use super::desk::{Desk, UnlockAnswer};
+use super::head::Head;
+use super::refusal::Refusal;
+use crate::json::{self, JsonRefused};
+use crate::limits::JSON_BODY_BYTES;
+use crate::secret::{Credentials, SecretText};
+use crate::unlock::State;
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Health,
+    Status,
+    Login,
+    Unlock,
+    UnlockStatus,
+}
+
+const ROUTES: [(&[&str], Call); 5] = [
+    (&["health"], Call::Health),
+    (&["status"], Call::Status),
+    (&["login"], Call::Login),
+    (&["unlock"], Call::Unlock),
+    (&["unlock", "status"], Call::UnlockStatus),
+];
+
+impl Call {
+    const fn takes_no_body(self) -> bool {
+        match self {
+            Self::Health | Self::Status | Self::UnlockStatus => true,
+            Self::Login | Self::Unlock => false,
+        }
+    }
+
+    /// Finds the call of a request.
+    ///
+    /// # Errors
+    /// [`Refusal::Route`] or [`Refusal::Method`].
+    pub(super) fn find(head: &Head) -> Result<Self, Refusal> {
+        let segments = head.target.segments.as_deref().ok_or(Refusal::Route)?;
+        let found = ROUTES.iter().find(|(path, _)| segments.iter().eq(path.iter()));
+        let &(_, call) = found.ok_or(Refusal::Route)?;
+        let (allowed, allow) = match call {
+            // RFC 9110 section 9.3.2: HEAD goes wherever GET goes.
+            Self::Health | Self::Status | Self::UnlockStatus => {
+                (head.method == Method::GET || head.method == Method::HEAD, "GET, HEAD")
+            }
+            Self::Login | Self::Unlock => (head.method == Method::POST, "POST"),
+        };
+        if allowed { Ok(call) } else { Err(Refusal::Method { allow }) }
+    }
+
+    /// Does what was asked for.
+    pub(super) async fn answer<D: Desk>(
+        self,
+        port: &Port<D>,
+        head: &Head,
+        body: &mut Body<'_>,
+        seat: &Seat,
+    ) -> Result<Answer, Broken> {
+        if self.takes_no_body() {
+            body.skip().await?;
+        }
+        // The desk's futures are boxed: they hold whole TLS sessions, and an idle connection must stay small.
+        match self {
+            Self::Health => Ok(Answer::healthy()),
+            Self::Status => Ok(Answer::status(&port.desk.status())),
+            Self::UnlockStatus => Ok(Answer::unlock(&port.desk.unlock_status())),
+            Self::Login => {
+                let credentials = credentials(head, body).await?.ok_or_else(|| missing("email"))?;
+                port.attempts.take(port.clock.now())?;
+                seat.now_at(Phase::Handling);
+                Box::pin(port.desk.login(credentials)).await.map_err(Refusal::Desk)?;
+                Ok(Answer::success())
+            }
+            Self::Unlock => {
+                let credentials = credentials(head, body).await?;
+                if credentials.is_some() && will_try_them(port.desk.unlock_status().state) {
+                    port.attempts.take(port.clock.now())?;
+                }
+                seat.now_at(Phase::Handling);
+                match Box::pin(port.desk.unlock(credentials)).await.map_err(Refusal::Desk)? {
+                    UnlockAnswer::Started(state) | UnlockAnswer::Running(state) => Ok(Answer::state(202, state)),
+                    UnlockAnswer::Ready => Ok(Answer::state(200, State::Ready)),
+                }
+            }
+        }
+    }
+}
+
+/// Whether an unlock in this state tries the credentials that come with the request. Where it does not, asking again
+/// and again is no guessing.
+fn will_try_them(state: State) -> bool {
+    !(state.is_running() || state == State::Ready)
+}
+
+/// Reads a body with credentials; `None` when it is empty.
+async fn credentials(head: &Head, body: &mut Body<'_>) -> Result<Option<Credentials>, Broken> {
+    if !body.is_over() && !media_type_is_fine(head) {
+        return Err(Refusal::MediaType.into());
+    }
+    let bytes = body.bytes(JSON_BODY_BYTES).await?;
+    if bytes.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(parse(&bytes)?))
+}
+
+/// `curl -d` calls every body a form, so the name counts only where a browser may be behind the request.
+fn media_type_is_fine(head: &Head) -> bool {
+    let from_browser = head.origin.is_some() || head.fetch_site.is_some();
+    let essence = head.content_type.as_deref().and_then(|value| value.split(';').next()).unwrap_or_default();
+    !from_browser || essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn parse(bytes: &[u8]) -> Result<Credentials, Refusal> {
+    let pair = json::from_slice::<Pair>(bytes, JSON_BODY_BYTES).map_err(|refused| match refused {
+        JsonRefused::TooLarge { .. } => Refusal::BodyTooLong,
+        JsonRefused::Syntax { .. } | JsonRefused::TooDeep { .. } | JsonRefused::DuplicateKey { .. } => {
+            Refusal::NotJson(refused.to_string())
+        }
+        JsonRefused::Missing { .. } | JsonRefused::Shape { .. } => {
+            Refusal::Field("a json object with email and password is needed".into())
+        }
+    })?;
+    let email = pair.email.text("email")?;
+    let password = SecretText::new(pair.password.text("password")?);
+    Credentials::new(email, password).map_err(|refused| Refusal::Field(refused.to_string()))
+}
+
+fn missing(field: &str) -> Refusal {
+    Refusal::Field(format!("{field} is missing"))
+}
+
+/// The two fields as they came; others are read over.
+#[derive(Default)]
+struct Pair {
+    email: Field,
+    password: Field,
+}
+
+/// A field of any type; wiped with what it holds.
+#[derive(Default)]
+struct Field(Value);
+
+impl Field {
+    fn text(mut self, name: &str) -> Result<String, Refusal> {
+        match &mut self.0 {
+            Value::String(text) => Ok(std::mem::take(text)),
+            Value::Null => Err(missing(name)),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Err(Refusal::Field(format!("{name} must be a text")))
+            }
+        }
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        if let Value::String(text) = &mut self.0 {
+            text.zeroize();
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairVisitor)
+    }
+}
+
+/// Takes an object only: what serde derives for a struct would take an array as well.
+struct PairVisitor;
+
+impl<'de> Visitor<'de> for PairVisitor {
+    type Value = Pair;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Pair, A::Error> {
+        let mut pair = Pair::default();
+        while let Some(key) = entries.next_key::<String>()? {
+            match key.as_str() {
+                "email" => pair.email = Field(entries.next_value()?),
+                "password" => pair.password = Field(entries.next_value()?),
+                _ => drop(entries.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(pair)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(method: &str, target: &str) -> Result<Call, Refusal> {
+        Call::find(&Head::parse(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("plain"))
+    }
+
+    #[test]
+    fn every_call_is_found_by_its_path_and_method() {
+        assert_eq!(find("GET", "/health?x=1"), Ok(Call::Health));
+        assert_eq!(find("HEAD", "/status"), Ok(Call::Status));
+        assert_eq!(find("POST", "/login"), Ok(Call::Login));
+        assert_eq!(find("POST", "/un%6cock"), Ok(Call::Unlock));
+        assert_eq!(find("GET", "/unlock/status"), Ok(Call::UnlockStatus));
+        for method in ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", "post", "X"] {
+            assert_eq!(find(method, "/login"), Err(Refusal::Method { allow: "POST" }), "{method}");
+        }
+        assert_eq!(find("OPTIONS", "/health"), Err(Refusal::Method { allow: "GET, HEAD" }));
+        for path in
+            ["/", "//health", "/health/", "/./health", "/x/../health", "/unlock%2Fstatus", "/Health", "/1/2/3/4/5"]
+        {
+            assert_eq!(find("GET", path), Err(Refusal::Route), "{path}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_read() {
+        let read = parse(" {\"x\":[{}],\"password\":\"п\\u0430\\ud83d\\ude00\",\"email\":\"a@b\"}\r\n".as_bytes())
+            .expect("whole");
+        assert_eq!((read.email(), read.password().expose()), ("a@b", "па😀"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_what_is_no_json_is_told_apart() {
+        for (body, status, told) in [
+            (r#"{"password":"canary"}"#, 422, "email is missing"),
+            (r#"{"email":"a"}"#, 422, "password is missing"),
+            (r#"{"email":null,"password":"canary"}"#, 422, "email is missing"),
+            (r#"{"email":5,"password":"canary"}"#, 422, "email must be a text"),
+            (r#"{"email":"a","password":["canary"]}"#, 422, "password must be a text"),
+            (r#"{"email":"","password":"canary"}"#, 422, "email must have 1 to"),
+            (r#"{"email":"a","password":""}"#, 422, "password must have 1 to"),
+            (r#"["a","canary"]"#, 422, "a json object"),
+            (r#""canary""#, 422, "a json object"),
+            ("5", 422, "a json object"),
+            (r#"{"email":"a","email":"a","password":"canary"}"#, 400, "twice"),
+            (r#"{"email":"a","password":"canary""#, 400, "not json"),
+            (r#"{"email":"a","password":"canary"} {}"#, 400, "not json"),
+            ("email=a&password=canary", 400, "not json"),
+            (r#"{"email":"a","password":"\ud800canary"}"#, 400, "not json"),
+        ] {
+            let refusal = parse(body.as_bytes()).expect_err(body);
+            assert_eq!(refusal.status(), status, "{body}");
+            let text = refusal.to_string();
+            assert!(text.contains(told) && !text.contains("canary"), "{body}: {text}");
+        }
+    }
+
+    #[test]
+    fn asking_again_while_it_runs_is_no_guess() {
+        for state in [State::Idle, State::Error] {
+            assert!(will_try_them(state));
+        }
+        for state in
+            [State::Authenticating, State::DownloadingKey, State::Decrypting, State::LoadingImages, State::Ready]
+        {
+            assert!(!will_try_them(state));
+        }
+    }
+}

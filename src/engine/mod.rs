@@ -1,0 +1,191 @@
+//! The container engine: takes the images in and is asked what it shows.
+//!
+//! Two kinds: a Docker engine behind its unix socket ([`docker`]), and a directory in the layout of the OCI image
+//! specification ([`directory`]) for boards whose own engine reads one. Both claim success only for what they have
+//! verified or heard from the engine itself. This room must never write plaintext to flash, but for the directory,
+//! which by its nature is images in the clear; and it must never reach an engine over the network.
+
+mod address;
+mod answers;
+pub mod directory;
+pub mod docker;
+mod error;
+#[cfg(test)]
+#[path = "../../tests/support/archive.rs"]
+mod made;
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+pub use address::{AddressRefused, EngineAddress};
+pub use error::{Call, Difference, Duty, EngineError, Fault, LoadError};
+
+use crate::archive::{Archive, Image};
+use crate::crypto::Digest;
+use crate::net::{Client, Endpoint};
+use directory::{BoardFlash, Directory};
+use docker::Docker;
+
+/// The board's container engine.
+pub enum Engine {
+    /// A Docker engine behind a unix socket.
+    Docker(Docker),
+    /// An OCI image layout on this board's flash.
+    Directory(Directory<BoardFlash>),
+}
+
+/// What kind of engine this is; nothing of it is needed to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// The engine's version; a directory has none.
+    pub version: Option<String>,
+    /// The newest API it speaks; a directory has none.
+    pub api_version: Option<String>,
+    /// Its storage driver; a directory has none.
+    pub driver: Option<String>,
+    /// How it keeps images, and so what an inspect proves.
+    pub store: EngineStore,
+    /// Where it keeps them.
+    pub root_dir: PathBuf,
+    /// Tells this engine from another one, or from itself wiped; a directory has one from its first load on.
+    pub id: Option<String>,
+}
+
+/// How an engine keeps images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineStore {
+    /// Docker's own: an image appears when it is whole.
+    Classic,
+    /// containerd's: an image appears before it has its layers.
+    Containerd,
+    /// An OCI directory written by the agent: the index names only what is whole.
+    Layout,
+}
+
+impl EngineStore {
+    /// Whether an image that is shown with the right layers is there whole. Where not, only a load that ended without
+    /// an error proves it, and whoever remembers such loads decides.
+    pub const fn shows_only_what_is_whole(self) -> bool {
+        match self {
+            Self::Classic | Self::Layout => true,
+            Self::Containerd => false,
+        }
+    }
+}
+
+/// What must be known of an image to look for it in the engine, without the archive it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Its tags, as the archive spells them; none for an untagged image.
+    pub tags: Vec<String>,
+    /// Digest of its configuration.
+    pub config: Digest,
+    /// Digests of its unpacked layers, the lowest first.
+    pub diff_ids: Vec<Digest>,
+}
+
+impl Expected {
+    /// What `image` must look like in the engine.
+    pub fn of(image: &Image) -> Self {
+        Self { tags: image.tags.clone(), config: image.config, diff_ids: image.diff_ids.clone() }
+    }
+
+    /// The image in words: its first tag, else its config digest.
+    pub fn name(&self) -> String {
+        self.tags.first().cloned().unwrap_or_else(|| self.config.to_string())
+    }
+
+    fn has_layers(&self, shown: &[String]) -> bool {
+        self.diff_ids.iter().map(Digest::to_string).eq(shown.iter().cloned())
+    }
+}
+
+/// What of a suite an engine shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// Every image, under each of its tags, with the right layers.
+    AllShown,
+    /// These are not shown so, by [`Expected::name`].
+    Missing(Vec<String>),
+}
+
+impl Engine {
+    /// The engine at `address`; nothing is asked yet.
+    pub fn at(address: &EngineAddress, client: Rc<Client>) -> Self {
+        match address {
+            EngineAddress::Docker(socket) => Self::Docker(Docker::new(client, Endpoint::Unix(socket.clone()))),
+            EngineAddress::Directory(path) => Self::Directory(Directory::new(path.clone(), BoardFlash)),
+        }
+    }
+
+    /// What kind of engine it is.
+    pub async fn survey(&self) -> Result<EngineFacts, EngineError> {
+        match self {
+            Self::Docker(docker) => docker.survey().await,
+            Self::Directory(directory) => directory.survey().await,
+        }
+    }
+
+    /// Brings all images of the archive in; `done` counts bytes of its tar.
+    ///
+    /// `Ok` means: the engine's own answer held no error, in this call. [`Engine::confirm`] comes after it.
+    pub async fn load(&self, archive: &Archive, done: &Cell<u64>) -> Result<(), LoadError> {
+        match self {
+            Self::Docker(docker) => {
+                let loaded = docker.load(archive, done).await?;
+                log::info!("the engine loaded {}", loaded.join(", "));
+                Ok(())
+            }
+            Self::Directory(directory) => directory.load(archive, done).await,
+        }
+    }
+
+    /// Asks for every image under each of its tags and compares the layers; `shown` hears how many have been seen.
+    ///
+    /// # Errors
+    /// [`EngineError::Mismatch`] names the first image that is missing or different.
+    pub async fn confirm(&self, images: &[Expected], mut shown: impl FnMut(u32)) -> Result<(), EngineError> {
+        for (image, number) in images.iter().zip(1..) {
+            self.find(image).await?.map_err(|difference| EngineError::Mismatch { image: image.name(), difference })?;
+            shown(number);
+        }
+        Ok(())
+    }
+
+    /// What of `images` the engine shows. Whether that suffices is told by [`EngineStore::shows_only_what_is_whole`].
+    pub async fn present(&self, images: &[Expected]) -> Result<Presence, EngineError> {
+        let mut missing = Vec::new();
+        for image in images {
+            if self.find(image).await?.is_err() {
+                missing.push(image.name());
+            }
+        }
+        Ok(if missing.is_empty() { Presence::AllShown } else { Presence::Missing(missing) })
+    }
+
+    /// Whether nothing needs to be loaded: every image is there under each of its tags, whole and with this very config.
+    /// An engine that cannot tell says no, and so does one that is asked for an image without a tag.
+    pub async fn holds(&self, images: &[Expected]) -> Result<bool, EngineError> {
+        for image in images {
+            let is_held = match self {
+                Self::Docker(docker) => docker.holds(image).await?,
+                Self::Directory(directory) => !image.tags.is_empty() && directory.find(image).await?.is_ok(),
+            };
+            if !is_held {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn find(&self, image: &Expected) -> Result<Result<(), Difference>, EngineError> {
+        match self {
+            Self::Docker(docker) => docker.find(image).await,
+            Self::Directory(directory) => directory.find(image).await,
+        }
+    }
+}

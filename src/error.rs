@@ -1,0 +1,217 @@
+//! What the outside sees of an error: a stable code, what happened, and what the person at the board can do next.
+//!
+//! Each room has its own error type, whose variants are the operation or the guilty party. All of them implement
+//! [`Explain`], and the control port, the log and the command line show the resulting [`Report`] and nothing else.
+//! A message must never contain a secret, and never a path when it goes to the control port.
+
+use std::fmt;
+
+/// A stable code, shown outside. Codes are written out, never reordered and never given a second meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The Resource API does not know this e-mail address and password.
+    CredentialsWrong,
+    /// The call needs credentials, and none are held.
+    NotLoggedIn,
+    /// The Resource API accepted the log-in and still refuses the call (a second 401 or 403).
+    ApiRefused,
+    /// The Resource API could not be reached: name, address or connection.
+    ApiUnreachable,
+    /// The TLS handshake failed: unknown authority, wrong name, clock.
+    ApiTls,
+    /// The Resource API did not answer in time.
+    ApiTimeout,
+    /// The Resource API answered with a failure of its own (409, 500 and the like).
+    ApiFailed,
+    /// The Resource API answered what the contract does not allow.
+    ApiProtocol,
+    /// There is no image archive on this board.
+    ArchiveMissing,
+    /// The archive cannot be read: permissions, a directory, an I/O error.
+    ArchiveUnreadable,
+    /// The key does not fit the archive.
+    ArchiveKeyWrong,
+    /// The archive ends early or has a length it cannot have.
+    ArchiveTruncated,
+    /// The archive decrypts to something that is not an image archive.
+    ArchiveDamaged,
+    /// The archive is whole but of a kind this agent does not load.
+    ArchiveUnsupported,
+    /// The archive was changed while it was read, or replaced while it was loaded.
+    ArchiveChanged,
+    /// The container engine took the call and did not answer in time.
+    EngineTimeout,
+    /// The container engine does not answer at its socket.
+    EngineUnreachable,
+    /// The container engine refused or failed a call.
+    EngineFailed,
+    /// The container engine went away in the middle of a call.
+    EngineLost,
+    /// After the load the engine does not show what the archive holds.
+    EngineMismatch,
+    /// There is not enough free space.
+    NoSpace,
+    /// The agent's own state cannot be read or written.
+    StateUnavailable,
+    /// The request's JSON, names or values are not what the call takes.
+    RequestInvalid,
+    /// The request is not HTTP/1.1 as this port accepts it.
+    RequestMalformed,
+    /// The path is not one this port serves.
+    RouteUnknown,
+    /// The path exists, the method is another.
+    MethodNotAllowed,
+    /// The request body is larger than the call allows.
+    BodyTooLarge,
+    /// The request line is longer than the port allows.
+    UriTooLong,
+    /// The request head is longer than the port allows.
+    HeadTooLarge,
+    /// A browser's cross-site request, or a JSON body under another content type from a browser.
+    MediaTypeRefused,
+    /// The `Host` or `Origin` of the request is not one of this board's.
+    OriginRefused,
+    /// The port needs its bearer token, and the request has none or another.
+    TokenRequired,
+    /// The user at the other end of the unix socket is not one of `allow_uids`.
+    PeerRefused,
+    /// The request, or the next one, did not arrive in time.
+    RequestTimeout,
+    /// Too many clients or too many attempts at once.
+    TooMany,
+    /// A feature of HTTP that this port does not have.
+    NotImplemented,
+    /// A fault of the agent itself; worth a report.
+    Internal,
+}
+
+impl Code {
+    /// The code as it is written outside.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialsWrong => "credentials_wrong",
+            Self::NotLoggedIn => "not_logged_in",
+            Self::ApiRefused => "api_refused",
+            Self::ApiUnreachable => "api_unreachable",
+            Self::ApiTls => "api_tls",
+            Self::ApiTimeout => "api_timeout",
+            Self::ApiFailed => "api_failed",
+            Self::ApiProtocol => "api_protocol",
+            Self::ArchiveMissing => "archive_missing",
+            Self::ArchiveUnreadable => "archive_unreadable",
+            Self::ArchiveKeyWrong => "archive_key_wrong",
+            Self::ArchiveTruncated => "archive_truncated",
+            Self::ArchiveDamaged => "archive_damaged",
+            Self::ArchiveUnsupported => "archive_unsupported",
+            Self::ArchiveChanged => "archive_changed",
+            Self::EngineTimeout => "engine_timeout",
+            Self::EngineUnreachable => "engine_unreachable",
+            Self::EngineFailed => "engine_failed",
+            Self::EngineLost => "engine_lost",
+            Self::EngineMismatch => "engine_mismatch",
+            Self::NoSpace => "no_space",
+            Self::StateUnavailable => "state_unavailable",
+            Self::RequestInvalid => "request_invalid",
+            Self::RequestMalformed => "request_malformed",
+            Self::RouteUnknown => "route_unknown",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::MediaTypeRefused => "media_type_refused",
+            Self::OriginRefused => "origin_refused",
+            Self::TokenRequired => "token_required",
+            Self::PeerRefused => "peer_refused",
+            Self::RequestTimeout => "request_timeout",
+            Self::TooMany => "too_many",
+            Self::NotImplemented => "not_implemented",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status under which the control port shows this code (CONTRACT section 6).
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::RequestMalformed => 400,
+            Self::CredentialsWrong | Self::NotLoggedIn | Self::TokenRequired => 401,
+            Self::OriginRefused | Self::PeerRefused => 403,
+            Self::ArchiveMissing | Self::RouteUnknown => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::BodyTooLarge => 413,
+            Self::UriTooLong => 414,
+            Self::MediaTypeRefused => 415,
+            Self::RequestInvalid => 422,
+            Self::TooMany => 429,
+            Self::HeadTooLarge => 431,
+            Self::ArchiveUnreadable
+            | Self::ArchiveKeyWrong
+            | Self::ArchiveTruncated
+            | Self::ArchiveDamaged
+            | Self::ArchiveUnsupported
+            | Self::ArchiveChanged
+            | Self::StateUnavailable
+            | Self::Internal => 500,
+            Self::NotImplemented => 501,
+            Self::ApiRefused
+            | Self::ApiUnreachable
+            | Self::ApiTls
+            | Self::ApiFailed
+            | Self::ApiProtocol
+            | Self::EngineUnreachable
+            | Self::EngineFailed
+            | Self::EngineLost
+            | Self::EngineMismatch => 502,
+            Self::ApiTimeout | Self::EngineTimeout => 504,
+            Self::NoSpace => 507,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error that can tell the outside what it is.
+pub trait Explain: std::error::Error {
+    /// The stable code.
+    fn code(&self) -> Code;
+
+    /// What the person at the board can do about it: one sentence in the imperative, lower case, no full stop.
+    fn next_step(&self) -> String;
+}
+
+/// What is shown of an error: `{"code","message","next"}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The stable code.
+    pub code: Code,
+    /// What happened, with its causes: `read answer: connection reset`.
+    pub message: String,
+    /// What the person at the board can do.
+    pub next: String,
+}
+
+impl Report {
+    /// Takes down an error with its chain of sources.
+    pub fn of(error: &dyn Explain) -> Self {
+        Self { code: error.code(), message: chain(error), next: error.next_step() }
+    }
+}
+
+/// The message of `error` followed by those of its sources, each said once.
+pub fn chain<E: std::error::Error + ?Sized>(error: &E) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,377 @@
+//! Every bound of the agent in one table: buffers, queues, bodies, names, retries, time-outs.
+//!
+//! A number that limits memory, time or trust stands here with its unit (in the type or in the name), what it
+//! protects, and what happens at it. Nothing else in the crate may invent one. Each has a test at the bound, at the
+//! foot of the room that enforces it.
+
+use std::time::Duration;
+
+// ---- The loop -------------------------------------------------------------------------------------------------
+
+/// Bytes of cipher and hash work that all tasks together may do in one turn of the loop; then the loop looks at its
+/// sockets again. 64 KiB are 10 µs on a desktop, 0.8 ms on a Raspberry Pi 4 without AES instructions.
+pub const CRYPTO_PER_TURN_BYTES: usize = 64 * 1024;
+
+/// Bytes moved in one piece between flash, cipher and socket. Equals the turn, so that one piece is one turn.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
+/// System calls lent to helper threads at one time (flash and name look-up). More would be more OS threads.
+pub const LENT_CALLS: usize = 2;
+
+/// A helper thread that had nothing to do for this long ends. Between two pieces of a slow flash it stays.
+pub const LENT_IDLE: Duration = Duration::from_millis(300);
+
+// ---- Secrets and names ----------------------------------------------------------------------------------------
+
+/// E-mail address and password, each, in bytes of UTF-8: longer is refused as malformed input.
+pub const CREDENTIAL_BYTES: usize = 1024;
+
+/// Key fragment: 1 to this many bytes (CONTRACT section 1).
+pub const KEY_FRAGMENT_BYTES: usize = 4096;
+
+/// A JSON Web Token, whole; longer is refused before it is parsed.
+pub const TOKEN_BYTES: usize = 16 * 1024;
+
+// ---- Received JSON --------------------------------------------------------------------------------------------
+
+/// Nesting of any JSON that is read from outside.
+pub const JSON_DEPTH: usize = 32;
+
+// ---- net ------------------------------------------------------------------------------------------------------
+
+/// Waiting for a name look-up. The system's resolver has its own, longer time-outs; its answer is then thrown away.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waiting for a connection, all addresses of the name together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waiting for the TLS handshake.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waiting for the whole head of an answer after the request was sent.
+pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Silence in a body, ours or theirs: this long without one byte ends the exchange.
+pub const IDLE_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Addresses of one name that are tried; further ones are left out.
+pub const ADDRESSES_TRIED: usize = 8;
+
+/// The next address is tried after this long although the one before has not failed yet (RFC 8305 section 5).
+pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+
+/// Head of a request, whole: the longest token and the lines around it. Longer is refused before it is sent.
+pub const REQUEST_HEAD_BYTES: usize = TOKEN_BYTES + 4 * 1024;
+
+/// Head of an answer, informational ones before it included. Also the read buffer of a connection.
+pub const RESPONSE_HEAD_BYTES: usize = 16 * 1024;
+
+/// Sizes, extensions and trailers of a chunked body between two bytes of content; more is refused.
+pub const CHUNK_FRAMING_BYTES: usize = 8 * 1024;
+
+/// Connections kept open per endpoint when idle; further ones are closed.
+pub const IDLE_CONNECTIONS: usize = 4;
+
+/// An idle connection older than this is closed, not used: shorter than what common servers keep (60 s and more).
+pub const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(20);
+
+// ---- cloud ----------------------------------------------------------------------------------------------------
+
+/// First pause before a call is repeated; doubles each time, with jitter.
+pub const RETRY_FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The doubling stops here.
+pub const RETRY_LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Attempts of one call, the first included, a log-in in between included.
+pub const RETRY_ATTEMPTS: u32 = 6;
+
+/// No attempt of a call begins later than this after the first one. A `Retry-After` that goes beyond ends the call.
+pub const RETRY_TOTAL: Duration = Duration::from_mins(2);
+
+/// One attempt of a call with a small answer, from name look-up to the last byte.
+pub const API_WHOLE_CALL: Duration = Duration::from_mins(1);
+
+/// Answer of `/login`: a token and what may stand around it.
+pub const LOGIN_ANSWER_BYTES: usize = TOKEN_BYTES + 4 * 1024;
+
+/// Body of a failure that is looked at for a message; the rest is not read.
+pub const ERROR_BODY_BYTES: usize = 8 * 1024;
+
+/// A server's message as it is shown: longer is cut.
+pub const SERVER_MESSAGE_BYTES: usize = 512;
+
+// ---- archive --------------------------------------------------------------------------------------------------
+
+/// Length of the plain tar: 1 TiB. It ends the reading of a compressed archive that never stops unfolding.
+pub const TAR_BYTES: u64 = 1 << 40;
+
+/// Headers of the tar, those of long names and pax records counted too. With [`TAR_NAMES_BYTES`] it bounds the index
+/// in memory to about 4 MiB; an archive of 100 images with 60 layers each, as old engines write it, has 24,000.
+pub const TAR_HEADERS: usize = 32_768;
+
+/// Name or link target of one tar member.
+pub const TAR_NAME_BYTES: usize = 1024;
+
+/// Names and link targets of all tar members together.
+pub const TAR_NAMES_BYTES: usize = 2 * 1024 * 1024;
+
+/// A long name or the pax records in front of one tar member.
+pub const TAR_EXTENSION_BYTES: u64 = 64 * 1024;
+
+/// Links from link to link until a file must be reached.
+pub const TAR_LINK_HOPS: usize = 8;
+
+/// One JSON document of an archive: config, manifest, index.
+pub const DOCUMENT_BYTES: u64 = 1024 * 1024;
+
+/// All JSON documents of a compressed archive together: they are kept in memory, for it cannot be read again in part.
+pub const DOCUMENTS_BYTES: usize = 4 * 1024 * 1024;
+
+/// Images of one archive.
+pub const ARCHIVE_IMAGES: usize = 256;
+
+/// Layers of one image; engines stop at 127.
+pub const IMAGE_LAYERS: usize = 256;
+
+/// Tags of one image.
+pub const IMAGE_TAGS: usize = 64;
+
+/// One tag, with registry and repository.
+pub const TAG_BYTES: usize = 512;
+
+/// Descriptors followed from `index.json`, nested indexes and attestations counted too.
+pub const OCI_DESCRIPTORS: usize = 1024;
+
+/// Indexes inside indexes.
+pub const OCI_INDEX_DEPTH: usize = 4;
+
+/// Window of a zstd archive: what decompression must keep in memory. `zstd -19` stays within it, `--ultra` and
+/// `--long` do not.
+pub const ZSTD_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bytes at each end of the archive by which it is known again without reading it whole.
+pub const IDENTITY_END_BYTES: u64 = 64 * 1024;
+
+// ---- engine ---------------------------------------------------------------------------------------------------
+
+/// Path of a unix socket: `sun_path` holds 108 bytes with its closing zero (unix(7)). Longer is refused when parsed.
+pub const SOCKET_PATH_BYTES: usize = 107;
+
+/// One JSON document of the engine (version, info, inspect). Longer is a protocol error.
+pub const ENGINE_DOCUMENT_BYTES: usize = 1024 * 1024;
+
+/// The engine's list of all its images; only asked for when an image of the archive has no tag.
+pub const ENGINE_LIST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Images of that list that are looked into while an untagged one is searched for; behind them it counts as missing.
+pub const ENGINE_LIST_IMAGES: usize = 256;
+
+/// One message in the answer to a load; a longer one is a protocol error.
+pub const ENGINE_LOAD_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// All messages in the answer to a load together; more is a protocol error.
+pub const ENGINE_LOAD_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is kept of the engine's own text in an error; the rest is cut.
+pub const ENGINE_SAID_BYTES: usize = 512;
+
+/// An answer of the engine to anything but a load. An engine under load on a slow flash needs seconds to answer.
+pub const ENGINE_CALL_WAIT: Duration = Duration::from_mins(1);
+
+/// Silence in a load, the engine taking no byte or saying none: it unpacks and hashes whole images between two words,
+/// 10 GB at 5 MB/s. Longer means that it is stuck.
+pub const ENGINE_LOAD_SILENCE: Duration = Duration::from_mins(40);
+
+/// How often one load is begun when the engine dies under it. Each repetition sends everything again.
+pub const ENGINE_LOAD_ATTEMPTS: u32 = 3;
+
+/// How long an engine that died under a load is waited for, before the load counts as failed.
+pub const ENGINE_RETURN_WAIT: Duration = Duration::from_mins(2);
+
+/// Pause between two looks whether the engine is back.
+pub const ENGINE_RETURN_PAUSE: Duration = Duration::from_millis(250);
+
+/// `index.json` of an OCI directory, also a foreign one; longer is refused and left as it is.
+pub const LAYOUT_INDEX_BYTES: usize = 1024 * 1024;
+
+/// A manifest or an image configuration in an OCI directory (the limit the distribution specification names).
+pub const LAYOUT_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// The agent's own record in an OCI directory: 100 bytes for each blob.
+pub const LAYOUT_RECORD_BYTES: usize = 1024 * 1024;
+
+/// Manifests and indexes of an OCI directory, also foreign ones, that are followed to find what is still used; behind
+/// them nothing is removed.
+pub const LAYOUT_DOCUMENTS: usize = 4096;
+
+/// Free space that must remain beside the blobs of an OCI directory: its index, record and the file system's own.
+pub const LAYOUT_SPARE_BYTES: u64 = 1024 * 1024;
+
+// ---- control --------------------------------------------------------------------------------------------------
+
+/// Connections that one listener holds at a time. The next one takes the seat of whoever waits longest for its own
+/// client; only when all of them are inside a handler is it turned away (429).
+pub const CLIENTS_PER_LISTENER: usize = 256;
+
+/// Requests on one connection; the last one is answered with `Connection: close`.
+pub const REQUESTS_PER_CONNECTION: usize = 1000;
+
+/// Request line without its end: longer is 414. RFC 9112 section 3 recommends at least this.
+pub const REQUEST_LINE_BYTES: usize = 8000;
+
+/// Request head, line and empty line included: longer is 431. Buffers grow towards it only as bytes arrive.
+pub const CLIENT_HEAD_BYTES: usize = 12 * 1024;
+
+/// Header fields of one request: more is 431.
+pub const REQUEST_HEADERS: usize = 64;
+
+/// Path segments that any route has; a path with more is an unknown route.
+pub const PATH_SEGMENTS: usize = 4;
+
+/// First size of a connection's buffer, and what an idle one keeps.
+pub const INLET_FIRST_BYTES: usize = 1024;
+
+/// A JSON request body: longer is 413. Two credentials of [`CREDENTIAL_BYTES`] with every byte escaped fit.
+pub const JSON_BODY_BYTES: usize = 16 * 1024;
+
+/// What is left of a body nobody asked for is read over up to here, else the connection closes after the answer.
+pub const BODY_DISCARD_BYTES: u64 = 16 * 1024;
+
+/// One chunk-size line with its extension: longer is 400.
+pub const CHUNK_LINE_BYTES: usize = 256;
+
+/// The whole trailer section of a chunked body: longer is 431.
+pub const TRAILER_BYTES: usize = 1024;
+
+/// From the first byte of a head (or the accept) to its end: later is 408.
+pub const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A kept-alive connection without a request: closed silently after this.
+pub const IDLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waiting for body bytes, summed over the body, beyond [`BODY_BYTES_PER_SECOND`]: later is 408.
+pub const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Each of these bytes of a body buys its share of a second on top of [`BODY_PATIENCE`].
+pub const BODY_BYTES_PER_SECOND: u64 = 1024;
+
+/// One whole bounded answer must be taken by the client in this time, else the connection is cut.
+pub const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After a refusal, what still arrives is read over for this long, so that the client can read the answer
+/// (CONTRACT section 6).
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// At shutdown, requests that run have this long to end.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Pause after a failed accept (no file descriptors left), so that the loop does not spin on it.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Log-in attempts, over all clients together, that may come at once.
+pub const LOGIN_BURST: u32 = 10;
+
+/// One more log-in attempt is allowed each time this has passed: 14,400 guesses a day.
+pub const LOGIN_REFILL: Duration = Duration::from_secs(6);
+
+/// The message of an error as the port shows it, in bytes of UTF-8; what is longer is cut.
+pub const SHOWN_MESSAGE_BYTES: usize = 512;
+
+/// The next step of an error as the port shows it.
+pub const SHOWN_NEXT_BYTES: usize = 256;
+
+/// An e-mail address as `/status` shows it; RFC 5321 allows 254.
+pub const SHOWN_EMAIL_BYTES: usize = 256;
+
+/// A note, a board's or an engine's name as `/status` shows it.
+pub const SHOWN_NAME_BYTES: usize = 128;
+
+/// Notes that `/status` shows; the first ones win.
+pub const SHOWN_NOTES: usize = 8;
+
+/// Any answer's JSON: all of the above with every byte escaped as two, and the field names.
+pub const ANSWER_BYTES: usize = 8 * 1024;
+
+// ---- config, logging, board, cli ------------------------------------------------------------------------------
+
+/// The configuration file, whole; a larger one is refused.
+pub const CONFIG_BYTES: usize = 256 * 1024;
+
+/// The longest silence of the Resource API that can be configured.
+pub const CLOUD_TIMEOUT_SECONDS: u64 = 600;
+
+/// A PEM file that the configuration names: roots, a public key. Debian's whole root bundle has 220 KiB.
+pub const PEM_BYTES: usize = 1024 * 1024;
+
+/// One text of the configuration: salts, the fixed fingerprint.
+pub const CONFIG_TEXT_BYTES: usize = 4096;
+
+/// `credentials_file`, whole: two texts of [`CREDENTIAL_BYTES`] with every character escaped, and the JSON around.
+pub const CREDENTIALS_FILE_BYTES: usize = 2 * 6 * CREDENTIAL_BYTES + 256;
+
+/// Addresses the control port listens on at the same time.
+pub const LISTENERS: usize = 8;
+
+/// Names in `control.allow_hosts` and users in `control.allow_uids`, each.
+pub const ALLOW_LIST: usize = 64;
+
+/// A unix socket's path: the kernel's `sun_path` is 108 bytes with its end mark.
+pub const UNIX_PATH_BYTES: usize = 107;
+
+/// One file of `/proc` or `/sys` that a fact is read from. `cpuinfo` has 1.5 KiB per core on x86-64.
+pub const BOARD_FILE_BYTES: usize = 512 * 1024;
+
+/// One fact of the fingerprint; a longer one is garbage.
+pub const FACT_BYTES: usize = 128;
+
+/// One line of the log, cut beyond it. Below the 4096 bytes that a pipe takes as one.
+pub const LOG_LINE_BYTES: usize = 2048;
+
+/// Lines waiting for flash; further ones are counted and said later.
+pub const LOG_QUEUE_LINES: usize = 256;
+
+/// One daily file; then it is set aside under `.1`, in place of what was there, and begun anew.
+pub const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The user's id in a line of the audit log; a longer one is cut.
+pub const AUDIT_USER_BYTES: usize = 64;
+
+/// One line of the audit log: 200 bytes around a user's id of which every byte may be escaped as `\u0000`.
+pub const AUDIT_LINE_BYTES: usize = 200 + 6 * AUDIT_USER_BYTES;
+
+/// What the command-line client reads of one answer of the control port.
+pub const CLIENT_ANSWER_BYTES: usize = 256 * 1024;
+
+/// How long the command-line client waits for a connection to the agent, which is on the same board or one hop away.
+pub const CLIENT_CONNECT: Duration = Duration::from_secs(5);
+
+/// How long the command-line client waits for an answer; the agent answers at all times.
+pub const CLIENT_CALL: Duration = Duration::from_secs(15);
+
+/// How often the command-line client asks how far an unlock is.
+pub const CLIENT_POLL: Duration = Duration::from_millis(250);
+
+/// How often `azaion-loader wait` asks: it may run for hours beside the agent.
+pub const CLIENT_WAIT_POLL: Duration = Duration::from_secs(1);
+
+/// Days that daily log files can be kept for.
+pub const LOG_RETENTION_DAYS: u32 = 3650;
+
+// ---- agent ----------------------------------------------------------------------------------------------------
+
+/// Requests to unlock that may wait at once for a look at the engine; further ones are told to come again.
+pub const LOOKS_AT_ONCE: usize = 16;
+
+/// The state on flash, `ready.json`: 256 images of 127 layers each, and as much again in tags. A larger one is not
+/// written, and so the next start needs an unlock.
+pub const LEDGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// First pause before a headless board tries its unlock again; doubles each time.
+pub const BOOT_FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest pause between two tries of a headless board: how late it may notice that the network is back.
+pub const BOOT_LONGEST_PAUSE: Duration = Duration::from_mins(2);
+
+/// Pause between two looks of a headless board for an archive that is not there yet; a look reads no flash.
+pub const BOOT_ARCHIVE_PAUSE: Duration = Duration::from_secs(5);

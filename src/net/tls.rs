@@ -1,0 +1,96 @@
+//! TLS as a client: whom to trust, and why a handshake failed.
+//!
+//! The roots are those of `[cloud] ca_file`, else Mozilla's as `webpki-roots` carries them. Verification must never be
+//! weakened here, not even for a board whose clock is wrong: the fault is named, so that someone else can see to it.
+
+use std::sync::Arc;
+use std::{error, fmt, io};
+
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use super::http::TlsFault;
+
+/// Sessions remembered for a shorter handshake: the API, the CDN and some spare.
+const SESSIONS: usize = 8;
+
+/// Why the roots cannot be used.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The file is not PEM.
+    Pem(pem::Error),
+    /// The file holds no `CERTIFICATE`.
+    NoCertificate,
+    /// One of its certificates cannot be a root.
+    Root(rustls::Error),
+    /// The cipher suites of this build do not make a configuration: a fault of this program.
+    Suites(rustls::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pem(_) => "the file of roots is not PEM",
+            Self::NoCertificate => "the file of roots holds no certificate; it must have one CERTIFICATE block or more",
+            Self::Root(_) => "a certificate in the file of roots cannot be a root",
+            Self::Suites(_) => "no usable cipher suites",
+        })
+    }
+}
+
+impl error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Pem(source) => Some(source),
+            Self::Root(source) | Self::Suites(source) => Some(source),
+            Self::NoCertificate => None,
+        }
+    }
+}
+
+/// The configuration for every TLS connection: roots from PEM where given, else the built-in ones.
+///
+/// # Errors
+/// [`TlsError`] when the PEM holds no root, or one that cannot be used.
+pub fn client_config(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca_pem {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(text) => {
+            for certificate in CertificateDer::pem_slice_iter(text) {
+                roots.add(certificate.map_err(TlsError::Pem)?).map_err(TlsError::Root)?;
+            }
+            if roots.is_empty() {
+                return Err(TlsError::NoCertificate);
+            }
+        }
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Suites)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Arc::new(config))
+}
+
+/// What TLS itself found wrong, or `None` when the connection failed below it.
+pub(super) fn fault(error: &io::Error) -> Option<TlsFault> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return Some(TlsFault::Other);
+    };
+    Some(match why {
+        // A signature that does not fit is what a new authority under the name of an old one looks like.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownAuthority,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsFault::NotValidYet,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::WrongName,
+        // The enum is non-exhaustive; everything else about a certificate has no remedy of its own.
+        _ => TlsFault::Other,
+    })
+}

@@ -1,0 +1,49 @@
+//! A certificate authority and a server certificate, fresh for each cloud. Private keys never leave this module but
+//! for the server's own TLS.
+
+use std::io;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+
+use crate::options::Leaf;
+
+/// The authority's certificate in PEM, and what the server speaks TLS with.
+pub(crate) fn make(leaf: Leaf) -> io::Result<(String, Arc<ServerConfig>)> {
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name.push(DnType::CommonName, "azaion-cloud test authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let authority_key = KeyPair::generate().map_err(io::Error::other)?;
+    let ca_pem = authority.self_signed(&authority_key).map_err(io::Error::other)?.pem();
+    let issuer = Issuer::new(authority, authority_key);
+
+    let names: &[&str] = match leaf {
+        Leaf::Good | Leaf::Expired => &["localhost", "127.0.0.1"],
+        Leaf::WrongName => &["elsewhere.example"],
+    };
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut server = CertificateParams::new(names).map_err(io::Error::other)?;
+    server.distinguished_name.push(DnType::CommonName, "azaion-cloud");
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    server.use_authority_key_identifier_extension = true;
+    if leaf == Leaf::Expired {
+        server.not_after = date_time_ymd(2000, 1, 1);
+    }
+    let server_key = KeyPair::generate().map_err(io::Error::other)?;
+    let certificate = server.signed_by(&server_key, &issuer).map_err(io::Error::other)?;
+
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(server_key.serialize_der()).into())
+        .map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((ca_pem, Arc::new(config)))
+}

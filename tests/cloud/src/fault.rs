@@ -1,0 +1,226 @@
+//! What can go wrong on request, and the script that says when.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use hyper::Method;
+
+/// A call of the contract; faults and records are kept by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Route {
+    /// The TLS handshake, before any call. Only [`Fault::Delay`], [`Fault::Silence`], [`Fault::Garbage`] and
+    /// [`Fault::CloseBeforeAnswer`] can befall it; it is never recorded as a call.
+    Handshake,
+    /// `POST /login`.
+    Login,
+    /// `GET /binary-split/key-fragment`.
+    KeyFragment,
+    /// `POST /resources/get[/{folder}]`.
+    ResourceGet,
+    /// `POST /resources[/{folder}]`.
+    ResourcePut,
+    /// Everything the contract does not know; answered 404 or 405.
+    Unknown,
+}
+
+impl Route {
+    /// Every route that is a call, for loops over all of them.
+    pub const CALLS: [Self; 5] = [Self::Login, Self::KeyFragment, Self::ResourceGet, Self::ResourcePut, Self::Unknown];
+
+    /// Which call it is, and the folder of those that have one (empty: none).
+    pub(crate) fn of<'a>(method: &Method, path: &'a str) -> (Self, &'a str) {
+        let segments: Vec<&str> = path.split('/').collect();
+        match (method, segments.as_slice()) {
+            (&Method::POST, ["", "login"]) => (Self::Login, ""),
+            (&Method::GET, ["", "binary-split", "key-fragment"]) => (Self::KeyFragment, ""),
+            (&Method::POST, ["", "resources", "get"]) => (Self::ResourceGet, ""),
+            (&Method::POST, ["", "resources", "get", folder]) if is_folder(folder) => (Self::ResourceGet, folder),
+            (&Method::POST, ["", "resources"]) => (Self::ResourcePut, ""),
+            (&Method::POST, ["", "resources", folder]) if is_folder(folder) => (Self::ResourcePut, folder),
+            _ => (Self::Unknown, ""),
+        }
+    }
+}
+
+/// A folder's name as CONTRACT section 5 has it.
+fn is_folder(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=63).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
+}
+
+/// What befalls one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// This answer instead of the right one.
+    Status {
+        /// The status code.
+        code: u16,
+        /// The body; as JSON when it begins with a brace, else as plain text.
+        body: String,
+        /// The value of `Retry-After`: seconds or a date, whatever stands here.
+        retry_after: Option<String>,
+    },
+    /// Nothing for this long, then the right answer.
+    Delay(Duration),
+    /// The request is taken and never answered; the connection stays open until the client closes it.
+    Silence,
+    /// The right answer with its full `Content-Length`, cut after this many bytes of its body (at the latest before its
+    /// last). The connection ends without TLS's own farewell, as in a power cut.
+    CutAfter(usize),
+    /// 200 and a body that never ends.
+    EndlessBody,
+    /// Bytes that are not HTTP, then the end.
+    Garbage,
+    /// The connection is closed in good order without an answer.
+    CloseBeforeAnswer,
+    /// The right answer that promises keep-alive, then the connection is closed: the client's pool holds a dead one.
+    CloseAfterAnswer,
+    /// 307 to this address: method and body would be repeated there, credentials with them.
+    Redirect(String),
+}
+
+impl Fault {
+    /// An answer of this status without more.
+    pub fn status(code: u16) -> Self {
+        Self::Status { code, body: String::new(), retry_after: None }
+    }
+
+    /// An answer of this status with the API's error body.
+    pub fn error(code: u16, error_code: i64, message: &str) -> Self {
+        let body = serde_json::json!({ "ErrorCode": error_code, "Message": message }).to_string();
+        Self::Status { code, body, retry_after: None }
+    }
+
+    /// An answer of this status (429, 503) with `Retry-After` in seconds.
+    pub fn try_later(code: u16, seconds: u32) -> Self {
+        Self::Status { code, body: String::new(), retry_after: Some(seconds.to_string()) }
+    }
+
+    fn can_befall(&self, route: Route) -> bool {
+        match self {
+            Self::Delay(_) | Self::Silence | Self::Garbage | Self::CloseBeforeAnswer => true,
+            Self::Status { code, .. } => route != Route::Handshake && (200..600).contains(code),
+            Self::CutAfter(_) | Self::EndlessBody | Self::CloseAfterAnswer | Self::Redirect(_) => {
+                route != Route::Handshake
+            }
+        }
+    }
+}
+
+/// Which fault comes when.
+#[derive(Default)]
+pub(crate) struct Script {
+    next: HashMap<Route, VecDeque<Fault>>,
+    always: HashMap<Route, Fault>,
+    random: Option<Dice>,
+}
+
+impl Script {
+    pub(crate) fn push(&mut self, route: Route, fault: Fault) {
+        assert!(fault.can_befall(route), "{fault:?} cannot befall {route:?}");
+        self.next.entry(route).or_default().push_back(fault);
+    }
+
+    pub(crate) fn always(&mut self, route: Route, fault: Fault) {
+        assert!(fault.can_befall(route), "{fault:?} cannot befall {route:?}");
+        self.always.insert(route, fault);
+    }
+
+    pub(crate) fn random(&mut self, seed: u64, per_mille: u16) {
+        self.random = Some(Dice { state: seed, per_mille });
+    }
+
+    /// The fault of this call: queued, else standing, else thrown.
+    pub(crate) fn take(&mut self, route: Route) -> Option<Fault> {
+        if let Some(fault) = self.next.get_mut(&route).and_then(VecDeque::pop_front) {
+            return Some(fault);
+        }
+        if let Some(fault) = self.always.get(&route) {
+            return Some(fault.clone());
+        }
+        self.random.as_mut().filter(|_| route != Route::Handshake).and_then(Dice::throw)
+    }
+}
+
+/// A seeded source of the faults that a client is meant to survive by repeating the call.
+struct Dice {
+    state: u64,
+    per_mille: u16,
+}
+
+impl Dice {
+    fn throw(&mut self) -> Option<Fault> {
+        if self.below(1000) >= u64::from(self.per_mille) {
+            return None;
+        }
+        Some(match self.below(6) {
+            0 => Fault::try_later(503, 0),
+            1 => Fault::try_later(429, 0),
+            2 => Fault::Delay(Duration::from_millis(self.below(50))),
+            3 => Fault::CutAfter(usize::try_from(self.below(64)).unwrap_or(0)),
+            4 => Fault::CloseBeforeAnswer,
+            _ => Fault::CloseAfterAnswer,
+        })
+    }
+
+    /// `SplitMix64` (Steele, Lea, Flood 2014): small, seeded, good enough to spread faults.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_the_contract() {
+        let post = |path| Route::of(&Method::POST, path);
+        assert_eq!(post("/login"), (Route::Login, ""));
+        assert_eq!(post("/resources/get"), (Route::ResourceGet, ""));
+        assert_eq!(post("/resources/get/models.v2"), (Route::ResourceGet, "models.v2"));
+        assert_eq!(post("/resources"), (Route::ResourcePut, ""));
+        assert_eq!(post("/resources/models"), (Route::ResourcePut, "models"));
+        for path in ["/login/", "/Login", "/resources/get/", "/resources/", "/resources/..", "/resources/a%20b", "/"] {
+            assert_eq!(post(path).0, Route::Unknown, "{path}");
+        }
+        assert_eq!(Route::of(&Method::GET, "/binary-split/key-fragment").0, Route::KeyFragment);
+        assert_eq!(Route::of(&Method::GET, "/login").0, Route::Unknown);
+    }
+
+    #[test]
+    fn queued_faults_come_first_and_in_order() {
+        let mut script = Script::default();
+        script.always(Route::Login, Fault::Silence);
+        script.push(Route::Login, Fault::status(500));
+        script.push(Route::Login, Fault::Garbage);
+        assert_eq!(script.take(Route::KeyFragment), None);
+        assert_eq!(script.take(Route::Login), Some(Fault::status(500)));
+        assert_eq!(script.take(Route::Login), Some(Fault::Garbage));
+        assert_eq!(script.take(Route::Login), Some(Fault::Silence));
+        assert_eq!(script.take(Route::Login), Some(Fault::Silence));
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_faults_again_at_about_its_rate() {
+        let throws = |seed| {
+            let mut script = Script::default();
+            script.random(seed, 250);
+            (0..4000).map(|_| script.take(Route::Login)).collect::<Vec<_>>()
+        };
+        assert_eq!(throws(7), throws(7));
+        assert_ne!(throws(7), throws(8));
+        let befallen = throws(7).iter().flatten().count();
+        assert!((800..1200).contains(&befallen), "{befallen}");
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot befall Handshake")]
+    fn a_handshake_has_no_status() {
+        Script::default().push(Route::Handshake, Fault::status(500));
+    }
+}

@@ -1,0 +1,16 @@
+//! Whole boards: the agent's binary, a real TLS cloud, real archives, `curl`, and real engines where they run.
+//!
+//! One test binary, one file per property.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broken_archive;
+mod broken_engine;
+mod cloud_failures;
+mod control_rules;
+mod harness;
+mod restart;
+mod samples;
+mod shown;
+mod unlock;

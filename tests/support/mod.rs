@@ -1,0 +1,31 @@
+//! What integration tests share: real engines, and the way to say that a test cannot run here.
+//!
+//! Included with `mod support;`. A test that cannot run is never counted as passed: it calls [`skip`].
+
+pub(crate) mod archive;
+pub(crate) mod engine;
+
+use std::io::Write as _;
+
+/// Says that the running test cannot run here. `tests/tools/run-tests` counts these lines.
+///
+/// # Panics
+/// When `TEST_REQUIRE_ENGINE=1` is set: where everything needed was installed, a skipped test is a failure.
+pub(crate) fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    assert!(std::env::var_os("TEST_REQUIRE_ENGINE").is_none_or(|v| v != "1"), "{test} cannot run: {reason}");
+    // Not through `eprintln!`, which the test harness swallows when a test passes. The harness may have begun a line.
+    let line = format!("\nSKIPPED {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+}
+
+// Each test file uses its own part of this module; what one leaves out is not dead.
+const _: fn() = || {
+    let _ = (skip, engine::Engine::start, engine::Engine::socket, engine::Engine::docker);
+    let _ = (engine::Engine::kill, engine::Engine::restart, engine::Engine::log, engine::Engine::dir);
+    let _ = (archive::archive, archive::encrypt, archive::pack, archive::layer, archive::digest);
+    let _ = [archive::Layout::Classic, archive::Layout::Oci];
+    let _ = [archive::Packed::Plain, archive::Packed::Gzip, archive::Packed::Zstd];
+    let _ = [engine::Kind::Docker20, engine::Kind::Docker26, engine::Kind::Docker26Containerd];
+};
