@@ -53,6 +53,32 @@ pub enum Code {
     NoSpace,
     /// The agent's own state cannot be read or written.
     StateUnavailable,
+    /// Neither the API nor this board knows a resource of this name.
+    ResourceUnknown,
+    /// The resource's parts do not make a whole: a part is missing, or it does not decrypt.
+    ResourceDamaged,
+    /// The user's role does not allow the call.
+    RoleTooLow,
+    /// The name or folder is not one that the contract allows.
+    NameInvalid,
+    /// What the CDN is to be reached with (`cdn.yaml`) is missing or wrong.
+    CdnSettings,
+    /// The CDN could not be reached: name, address or connection.
+    CdnUnreachable,
+    /// The TLS handshake with the CDN failed.
+    CdnTls,
+    /// The CDN did not answer in time.
+    CdnTimeout,
+    /// The CDN does not accept the keys it was called with.
+    CdnRefused,
+    /// The CDN answered with a failure of its own.
+    CdnFailed,
+    /// The CDN answered what S3 does not allow.
+    CdnProtocol,
+    /// The object at the CDN was replaced while it was read.
+    CdnChanged,
+    /// The cache directory cannot be read or written.
+    CacheUnavailable,
     /// The request's JSON, names or values are not what the call takes.
     RequestInvalid,
     /// The request is not HTTP/1.1 as this port accepts it.
@@ -111,6 +137,19 @@ impl Code {
             Self::EngineMismatch => "engine_mismatch",
             Self::NoSpace => "no_space",
             Self::StateUnavailable => "state_unavailable",
+            Self::ResourceUnknown => "resource_unknown",
+            Self::ResourceDamaged => "resource_damaged",
+            Self::RoleTooLow => "role_too_low",
+            Self::NameInvalid => "name_invalid",
+            Self::CdnSettings => "cdn_settings",
+            Self::CdnUnreachable => "cdn_unreachable",
+            Self::CdnTls => "cdn_tls",
+            Self::CdnTimeout => "cdn_timeout",
+            Self::CdnRefused => "cdn_refused",
+            Self::CdnFailed => "cdn_failed",
+            Self::CdnProtocol => "cdn_protocol",
+            Self::CdnChanged => "cdn_changed",
+            Self::CacheUnavailable => "cache_unavailable",
             Self::RequestInvalid => "request_invalid",
             Self::RequestMalformed => "request_malformed",
             Self::RouteUnknown => "route_unknown",
@@ -132,10 +171,10 @@ impl Code {
     /// The HTTP status under which the control port shows this code (CONTRACT section 6).
     pub const fn http_status(self) -> u16 {
         match self {
-            Self::RequestMalformed => 400,
+            Self::RequestMalformed | Self::NameInvalid => 400,
             Self::CredentialsWrong | Self::NotLoggedIn | Self::TokenRequired => 401,
-            Self::OriginRefused | Self::PeerRefused => 403,
-            Self::ArchiveMissing | Self::RouteUnknown => 404,
+            Self::OriginRefused | Self::PeerRefused | Self::RoleTooLow => 403,
+            Self::ArchiveMissing | Self::RouteUnknown | Self::ResourceUnknown => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::BodyTooLarge => 413,
@@ -151,6 +190,7 @@ impl Code {
             | Self::ArchiveUnsupported
             | Self::ArchiveChanged
             | Self::StateUnavailable
+            | Self::CacheUnavailable
             | Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::ApiRefused
@@ -161,8 +201,16 @@ impl Code {
             | Self::EngineUnreachable
             | Self::EngineFailed
             | Self::EngineLost
-            | Self::EngineMismatch => 502,
-            Self::ApiTimeout | Self::EngineTimeout => 504,
+            | Self::EngineMismatch
+            | Self::ResourceDamaged
+            | Self::CdnSettings
+            | Self::CdnUnreachable
+            | Self::CdnTls
+            | Self::CdnRefused
+            | Self::CdnFailed
+            | Self::CdnProtocol
+            | Self::CdnChanged => 502,
+            Self::ApiTimeout | Self::EngineTimeout | Self::CdnTimeout => 504,
             Self::NoSpace => 507,
         }
     }

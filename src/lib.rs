@@ -33,6 +33,7 @@ mod flash;
 pub mod json;
 pub mod limits;
 pub mod logging;
+pub mod name;
 pub mod net;
 pub mod secret;
 pub mod unlock;

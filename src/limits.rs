@@ -26,6 +26,12 @@ pub const LENT_IDLE: Duration = Duration::from_millis(300);
 /// E-mail address and password, each, in bytes of UTF-8: longer is refused as malformed input.
 pub const CREDENTIAL_BYTES: usize = 1024;
 
+/// Name of a resource (CONTRACT section 5).
+pub const NAME_BYTES: usize = 255;
+
+/// Folder of a resource (CONTRACT section 5).
+pub const FOLDER_BYTES: usize = 63;
+
 /// Key fragment: 1 to this many bytes (CONTRACT section 1).
 pub const KEY_FRAGMENT_BYTES: usize = 4096;
 
@@ -207,6 +213,12 @@ pub const LAYOUT_DOCUMENTS: usize = 4096;
 
 /// Free space that must remain beside the blobs of an OCI directory: its index, record and the file system's own.
 pub const LAYOUT_SPARE_BYTES: u64 = 1024 * 1024;
+
+// ---- cdn ------------------------------------------------------------------------------------------------------
+
+// ---- cache ----------------------------------------------------------------------------------------------------
+
+// ---- resource -------------------------------------------------------------------------------------------------
 
 // ---- control --------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ use super::error::ConfigError;
 use super::keys::{self, Key};
 use super::settings::{Origin, Settings};
 use super::value::{absolute, engine, host, size, switch, url};
-use super::{Archive, Board, Boot, Cache, Cloud, Config, Control, Engine, Listen, Log, NotListen, State, UnlockMode};
+use super::{
+    Archive, Board, Boot, Cache, Cdn, Cloud, Config, Control, Engine, Listen, Log, NotListen, State, UnlockMode,
+};
 use crate::crypto::Salts;
 use crate::limits::{ALLOW_LIST, CLOUD_TIMEOUT_SECONDS, CONFIG_TEXT_BYTES, LISTENERS, LOG_RETENTION_DAYS};
 use crate::secret::SecretText;
@@ -18,6 +20,7 @@ impl Config {
     /// The first value that cannot be, in the order of the contract; the missing salts all at once.
     pub fn of(settings: Settings) -> Result<Self, ConfigError> {
         let said = &settings;
+        let secret = |key| Ok(optional(said, key, bounded)?.map(SecretText::new));
         Ok(Self {
             cloud: Cloud {
                 resource_api_url: required(said, &keys::RESOURCE_API_URL, url)?,
@@ -32,6 +35,14 @@ impl Config {
             keys: said.salts()?,
             engine: Engine { socket: required(said, &keys::ENGINE_SOCKET, engine)? },
             control: Control::of(said)?,
+            cdn: Cdn {
+                host: optional(said, &keys::CDN_HOST, url)?,
+                region: optional(said, &keys::CDN_REGION, bounded)?,
+                downloader_access_key: optional(said, &keys::CDN_DOWNLOADER_ACCESS_KEY, bounded)?,
+                downloader_access_secret: secret(&keys::CDN_DOWNLOADER_ACCESS_SECRET)?,
+                uploader_access_key: optional(said, &keys::CDN_UPLOADER_ACCESS_KEY, bounded)?,
+                uploader_access_secret: secret(&keys::CDN_UPLOADER_ACCESS_SECRET)?,
+            },
             cache: Cache {
                 dir: required(said, &keys::CACHE_DIR, absolute)?,
                 max_bytes: optional(said, &keys::CACHE_MAX_BYTES, size)?,
@@ -82,6 +93,7 @@ impl Control {
             allow_uids: list(said, &keys::ALLOW_UIDS, ALLOW_LIST, |text| {
                 text.parse().map_err(|_| "user ids from 0 to 4294967295")
             })?,
+            upload_role: required(said, &keys::UPLOAD_ROLE, bounded)?,
         };
         match control.listen.iter().find(|listen| !listen.is_local()) {
             Some(open) if control.token_file.is_none() => Err(refuse(

@@ -122,6 +122,24 @@ pub const TOKEN_FILE: Key = Key::new("control", "token_file", Kind::Text);
 pub const ALLOW_HOSTS: Key = Key::new("control", "allow_hosts", Kind::Texts);
 /// Users who may call through the unix socket besides root and the agent's own.
 pub const ALLOW_UIDS: Key = Key::new("control", "allow_uids", Kind::Numbers);
+/// The role a user must have, or one above it, to upload resources.
+pub const UPLOAD_ROLE: Key = Key::new("control", "upload_role", Kind::Text).default("ResourceUploader");
+/// The CDN's S3 endpoint, for development; wins over `cdn.yaml`, as all of this section.
+pub const CDN_HOST: Key = Key::new("cdn", "host", Kind::Text).also("CDN_HOST");
+/// The CDN's region.
+pub const CDN_REGION: Key = Key::new("cdn", "region", Kind::Text).also("CDN_REGION");
+/// Key id for reading.
+pub const CDN_DOWNLOADER_ACCESS_KEY: Key =
+    Key::new("cdn", "downloader_access_key", Kind::Text).also("CDN_DOWNLOADER_ACCESS_KEY");
+/// Secret for reading.
+pub const CDN_DOWNLOADER_ACCESS_SECRET: Key =
+    Key::new("cdn", "downloader_access_secret", Kind::Text).also("CDN_DOWNLOADER_ACCESS_SECRET").hidden();
+/// Key id for writing.
+pub const CDN_UPLOADER_ACCESS_KEY: Key =
+    Key::new("cdn", "uploader_access_key", Kind::Text).also("CDN_UPLOADER_ACCESS_KEY");
+/// Secret for writing.
+pub const CDN_UPLOADER_ACCESS_SECRET: Key =
+    Key::new("cdn", "uploader_access_secret", Kind::Text).also("CDN_UPLOADER_ACCESS_SECRET").hidden();
 /// Where the big parts of resources are kept.
 pub const CACHE_DIR: Key = Key::new("cache", "dir", Kind::Text).default("/var/cache/azaion-loader");
 /// What the cache may take at most; the board's profile decides when it is not set.
@@ -165,6 +183,13 @@ pub const KEYS: &[&Key] = &[
     &TOKEN_FILE,
     &ALLOW_HOSTS,
     &ALLOW_UIDS,
+    &UPLOAD_ROLE,
+    &CDN_HOST,
+    &CDN_REGION,
+    &CDN_DOWNLOADER_ACCESS_KEY,
+    &CDN_DOWNLOADER_ACCESS_SECRET,
+    &CDN_UPLOADER_ACCESS_KEY,
+    &CDN_UPLOADER_ACCESS_SECRET,
     &CACHE_DIR,
     &CACHE_MAX_BYTES,
     &CACHE_RESERVE_BYTES,

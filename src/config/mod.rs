@@ -42,6 +42,8 @@ pub struct Config {
     pub engine: Engine,
     /// `[control]`
     pub control: Control,
+    /// `[cdn]`
+    pub cdn: Cdn,
     /// `[cache]`
     pub cache: Cache,
     /// `[state]`
@@ -99,6 +101,25 @@ pub struct Control {
     pub allow_hosts: Vec<String>,
     /// Users of the unix socket besides root and the agent's own.
     pub allow_uids: Vec<u32>,
+    /// The name of the role that may upload, as the token writes it.
+    pub upload_role: String,
+}
+
+/// `[cdn]`: what wins over `cdn.yaml`, each value by itself; for development.
+#[derive(Debug, Default)]
+pub struct Cdn {
+    /// The S3 endpoint.
+    pub host: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// Key id for reading.
+    pub downloader_access_key: Option<String>,
+    /// Secret for reading.
+    pub downloader_access_secret: Option<SecretText>,
+    /// Key id for writing.
+    pub uploader_access_key: Option<String>,
+    /// Secret for writing.
+    pub uploader_access_secret: Option<SecretText>,
 }
 
 /// `[cache]`: the big parts of resources on flash.

@@ -18,8 +18,8 @@ pub enum Remedy {
 /// The table has a line per code and no catch-all: a new code does not compile until somebody decided.
 pub const fn remedy(code: Code) -> Remedy {
     match code {
-        // The network, the API or the engine may come back; who copies an archive will be done with it. A board without a clock starts in 1970 and gets its time
-        // from the network a little later: then TLS holds.
+        // The network, the API or the engine may come back; who copies an archive will be done with it. A board without
+        // a clock starts in 1970 and gets its time from the network a little later: then TLS holds.
         Code::ApiUnreachable
         | Code::ArchiveChanged
         | Code::ApiTimeout
@@ -45,6 +45,20 @@ pub const fn remedy(code: Code) -> Remedy {
         | Code::NoSpace
         | Code::StateUnavailable
         | Code::Internal
+        // No step of the machine has to do with models.
+        | Code::ResourceUnknown
+        | Code::ResourceDamaged
+        | Code::RoleTooLow
+        | Code::NameInvalid
+        | Code::CdnSettings
+        | Code::CdnUnreachable
+        | Code::CdnTls
+        | Code::CdnTimeout
+        | Code::CdnRefused
+        | Code::CdnFailed
+        | Code::CdnProtocol
+        | Code::CdnChanged
+        | Code::CacheUnavailable
         | Code::RequestInvalid
         | Code::RequestMalformed
         | Code::RouteUnknown
