@@ -1,6 +1,6 @@
 //! Introduces the rooms to the unlock machine: each part that it names, made of the room that does the work.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use smol::Timer;
 
 use super::ledger::{Ledger, Suite};
 use crate::archive::{Archive, ArchiveError, Identity};
-use crate::cloud::{Api, Session};
+use crate::cloud::{Api, CloudError, Session};
 use crate::crypto::AesKey;
 use crate::engine::{Difference, Engine, EngineError, EngineFacts, Expected};
 use crate::limits::BOOT_ARCHIVE_PAUSE;
@@ -61,15 +61,24 @@ pub(super) enum Ticket {
 
 /// The Resource API, and the session that the last log-in opened.
 pub(super) struct CloudPart {
-    api: Api,
+    api: Rc<Api>,
     client: Rc<Client>,
     held: RefCell<Option<Rc<Session>>>,
+    greeter: OnceCell<Greeter>,
 }
+
+/// Told of every session that is opened.
+type Greeter = Box<dyn Fn(&Rc<Session>)>;
 
 impl CloudPart {
     /// Nobody is logged in yet.
-    pub(super) fn new(api: Api, client: Rc<Client>) -> Self {
-        Self { api, client, held: RefCell::new(None) }
+    pub(super) fn new(api: Rc<Api>, client: Rc<Client>) -> Self {
+        Self { api, client, held: RefCell::new(None), greeter: OnceCell::new() }
+    }
+
+    /// Tells `greeter` of every session that is opened from now on. The first greeter stays.
+    pub(super) fn greet(&self, greeter: impl Fn(&Rc<Session>) + 'static) {
+        let _the_first_stays = self.greeter.set(Box::new(greeter));
     }
 
     /// Gives up connections that nothing runs on.
@@ -83,10 +92,22 @@ impl CloudPart {
     }
 
     /// Logs in and holds the session. A failure leaves the one that was held.
-    pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<Rc<Session>, crate::cloud::CloudError> {
-        let session = Rc::new(self.api.open_session(credentials.duplicate()).await?);
+    pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<Rc<Session>, CloudError> {
+        Ok(self.hold(self.api.open_session(credentials.duplicate()).await?))
+    }
+
+    /// The same in one attempt, for a call that can be answered without the API.
+    pub(super) async fn log_in_at_once(&self, credentials: &Credentials) -> Result<Rc<Session>, CloudError> {
+        Ok(self.hold(self.api.open_session_at_once(credentials.duplicate()).await?))
+    }
+
+    fn hold(&self, session: Session) -> Rc<Session> {
+        let session = Rc::new(session);
         self.held.replace(Some(Rc::clone(&session)));
-        Ok(session)
+        if let Some(greeter) = self.greeter.get() {
+            greeter(&session);
+        }
+        session
     }
 }
 

@@ -120,6 +120,7 @@ impl Setup {
             .with_observer(|retry| {
                 log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
             });
+        let api = Rc::new(api);
         let address: EngineAddress = config.engine.socket.parse().map_err(|error| refuse("engine.socket", &error))?;
         let guard = Guard {
             allow_hosts: config.control.allow_hosts.clone(),

@@ -34,7 +34,7 @@ impl Board {
         std::fs::write(&archive, "archive").expect("written");
         let client = Rc::new(Client::new(client_config(None).expect("built-in roots")));
         let url = BaseUrl::parse("http://127.0.0.1:1").expect("loopback");
-        let api = Api::new(Rc::clone(&client), url, Clock::boot(), None, RetryPolicy::default());
+        let api = Rc::new(Api::new(Rc::clone(&client), url, Clock::boot(), None, RetryPolicy::default()));
         let socket = format!("unix://{}", dir.path().join("engine").display());
         let parts = Rc::new(Parts {
             cloud: CloudPart::new(api, Rc::clone(&client)),

@@ -80,6 +80,15 @@ impl Api {
         Ok(Session::new(credentials, token, self.clock.now()))
     }
 
+    /// The same in one attempt: for whoever can do without the API and must not wait for it.
+    ///
+    /// # Errors
+    /// As [`Api::open_session`], but nothing is repeated.
+    pub async fn open_session_at_once(&self, credentials: Credentials) -> Result<Session, CloudError> {
+        let token = self.login_once(&credentials).await?;
+        Ok(Session::new(credentials, token, self.clock.now()))
+    }
+
     /// Logs in.
     ///
     /// # Errors

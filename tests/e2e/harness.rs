@@ -35,6 +35,25 @@ pub(crate) fn cloud() -> Cloud {
     cloud
 }
 
+/// Who may load models and not upload them; the same password.
+pub(crate) const READER: &str = "reader@example.com";
+
+/// A cloud with a CDN, for boards of [`Board::new`]: [`EMAIL`] may upload, [`READER`] may not.
+pub(crate) fn cloud_with_models() -> Cloud {
+    let salts = azaion_cloud::Salts {
+        hardware: "hw".into(),
+        api: "api".into(),
+        resource: "res".into(),
+        separator: String::new(),
+    };
+    let cloud = Cloud::start(azaion_cloud::Options { salts, s3: true, ..azaion_cloud::Options::default() });
+    cloud.add_user(azaion_cloud::User::new(EMAIL, PASSWORD, "ResourceUploader"));
+    cloud.add_user(azaion_cloud::User::new(READER, PASSWORD, "CompanionPC"));
+    cloud.s3().make_bucket("default");
+    cloud.s3().make_bucket("models");
+    cloud
+}
+
 /// A board: its files, before and between runs of the agent.
 pub(crate) struct Board {
     dir: tempfile::TempDir,
@@ -290,6 +309,44 @@ impl Agent {
         self.child.wait().expect("it was ours").code()
     }
 
+    /// `POST /login`, which must succeed.
+    pub(crate) fn log_in(&mut self, email: &str) {
+        let (status, answer) = self.post("/login", &credentials(email, PASSWORD));
+        assert_eq!(status, 200, "{answer}\n{}", self.log());
+    }
+
+    /// Loads a model into a file.
+    pub(crate) fn load(&self, name: &str, folder: &str, to: &Path) -> Fetched {
+        let url = format!("{}/load/{name}", self.base);
+        fetch(&url, &["-d", &serde_json::json!({ "folder": folder }).to_string()], to)
+    }
+
+    /// Loads a model that must come whole, and returns its bytes.
+    pub(crate) fn load_whole(&mut self, name: &str, folder: &str) -> Vec<u8> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let to = dir.path().join("model");
+        let fetched = self.load(name, folder, &to);
+        let bytes = std::fs::read(&to).unwrap_or_default();
+        let said = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).into_owned();
+        assert!(fetched.is_whole(), "{name}: {fetched:?} {said}\n{}", self.log());
+        bytes
+    }
+
+    /// Loads what must be refused, and returns status and code.
+    pub(crate) fn load_refused(&mut self, name: &str, folder: &str) -> (u16, String) {
+        let body = serde_json::json!({ "folder": folder }).to_string();
+        let (status, answer) = self.curl(&format!("/load/{name}"), &["-d", &body]);
+        let error = &answer["error"];
+        assert!(error["next"].as_str().is_some_and(|next| !next.is_empty()), "{status} {answer}");
+        (status, error["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// `curl -T`: uploads a file, and returns status and answer.
+    pub(crate) fn upload(&mut self, file: &Path, name: &str, folder: &str) -> (u16, Value) {
+        let file = file.to_str().expect("a temporary file has a name in UTF-8");
+        self.curl(&format!("/upload/{name}?folder={folder}"), &["-T", file, "--max-time", "600"])
+    }
+
     /// Something else that must not be printed, e.g. a token.
     pub(crate) fn must_not_print(&mut self, secret: &str) {
         self.token_seen.push(secret.to_owned());
@@ -314,6 +371,48 @@ impl Drop for Agent {
         }
         assert!(!self.log.contains("panicked"), "{}", self.log);
     }
+}
+
+/// How `curl` fared with a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) status: u16,
+    /// 0: whole; 18: fewer bytes than were announced; 56: cut.
+    pub(crate) exit: i32,
+}
+
+impl Fetched {
+    pub(crate) fn is_whole(self) -> bool {
+        self == Self { status: 200, exit: 0 }
+    }
+}
+
+/// `curl -o`: the body goes to a file whatever it is.
+pub(crate) fn fetch(url: &str, args: &[&str], to: &Path) -> Fetched {
+    let output = Command::new("curl")
+        .args(["-sS", "--noproxy", "*", "--max-time", "600", "-w", "%{http_code}", "-o"])
+        .arg(to)
+        .arg(url)
+        .args(args)
+        .output()
+        .expect("curl runs");
+    let status = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or_default();
+    Fetched { status, exit: output.status.code().unwrap_or(-1) }
+}
+
+/// Noise of this length: the same for the same seed.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        // xorshift64*: noise, not secrecy.
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
 }
 
 /// The JSON of a log-in.

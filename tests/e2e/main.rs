@@ -10,6 +10,7 @@ mod broken_engine;
 mod cloud_failures;
 mod control_rules;
 mod harness;
+mod models;
 mod restart;
 mod samples;
 mod shown;
