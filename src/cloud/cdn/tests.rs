@@ -127,7 +127,8 @@ fn a_read_is_signed_and_conditional() {
     let (read, requests) = read_with(&[part(TAG, 2, 12, 16)]);
     assert_eq!(read.expect("read"), &OBJECT[2..12]);
     let head = &requests[0].head;
-    let path = "GET /s3/models/%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%201%2B%252F.onnx.big?X-Amz-Algorithm=AWS4-HMAC-SHA256";
+    let path =
+        "GET /s3/models/%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%201%2B%252F.onnx.big?X-Amz-Algorithm=AWS4-HMAC-SHA256";
     assert!(head.starts_with(path), "{head}");
     assert!(head.contains("X-Amz-Credential=AKDOWN%2F20261124%2Fus-east-1%2Fs3%2Faws4_request"), "{head}");
     assert!(head.contains("X-Amz-Date=20261124T000000Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&"), "{head}");
@@ -248,14 +249,12 @@ fn a_server_without_ranges_is_read_over_up_to_a_bound() {
     let (read, _) = read_with(&[whole]);
     assert_eq!(read.expect("read"), &OBJECT[2..12]);
     let far = CDN_SKIPPED_BYTES;
-    let (read, _) = with(&[answer(200, "ETag: \"tag\"\r\n", OBJECT)], async |cdn| {
-        read_all(&cdn, TAG, far + 1..far + 2).await
-    });
+    let (read, _) =
+        with(&[answer(200, "ETag: \"tag\"\r\n", OBJECT)], async |cdn| read_all(&cdn, TAG, far + 1..far + 2).await);
     assert!(matches!(read, Err(CdnError::Protocol { fault: CdnFault::RangesIgnored, .. })));
     let body = "x".repeat(usize::try_from(far).expect("8 MiB")) + "y";
-    let (read, _) = with(&[answer(200, "ETag: \"tag\"\r\n", &body)], async |cdn| {
-        read_all(&cdn, TAG, far..far + 1).await
-    });
+    let (read, _) =
+        with(&[answer(200, "ETag: \"tag\"\r\n", &body)], async |cdn| read_all(&cdn, TAG, far..far + 1).await);
     assert_eq!(read.expect("at the bound"), "y");
 }
 
