@@ -1,5 +1,6 @@
 //! What a cloud is started with. Every field has a default, so that a test names only what it is about.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,10 @@ pub struct Options {
     pub unknown_file: UnknownFile,
     /// Who is told of every call when its answer is decided.
     pub observer: Option<Observer>,
+    /// Whether there is an S3 server too: [`crate::Cloud::s3`]. Its `cdn.yaml` is stored as a resource without folder.
+    pub s3: bool,
+    /// Where the S3 server keeps objects; by default a temporary directory that goes with it.
+    pub s3_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -47,6 +52,8 @@ impl Default for Options {
             wrong_credentials: WrongCredentials::default(),
             unknown_file: UnknownFile::default(),
             observer: None,
+            s3: false,
+            s3_dir: None,
         }
     }
 }
