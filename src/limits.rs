@@ -314,8 +314,33 @@ pub const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Each of these bytes of a body buys its share of a second on top of [`BODY_PATIENCE`].
 pub const BODY_BYTES_PER_SECOND: u64 = 1024;
 
-/// One whole bounded answer must be taken by the client in this time, else the connection is cut.
+/// One whole bounded answer must be taken by the client in this time, else the connection is cut. Of a streamed one,
+/// which may be of any size, the client must take at least one byte each time this has passed.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Models that are sent or received at one time, over all listeners: each holds its pieces in memory. The next one
+/// waits for its turn.
+pub const STREAMS_AT_ONCE: usize = 64;
+
+/// Waiting for that turn: later is 429.
+pub const STREAM_TURN: Duration = Duration::from_secs(10);
+
+/// An upload is whatever size it is and may come from a pipe: this long without one byte is 408, and so is a wait,
+/// summed over the body, beyond this and [`BODY_BYTES_PER_SECOND`].
+pub const UPLOAD_SILENCE: Duration = Duration::from_mins(1);
+
+/// Bytes of a form in which neither a part begins nor one goes on (what stands before the first part, the head of a
+/// part): more is 413.
+pub const FORM_FRAMING_BYTES: usize = 64 * 1024;
+
+/// Parts of a form that the call does not know, their bytes in all: more is 413.
+pub const FORM_IGNORED_BYTES: usize = 64 * 1024;
+
+/// Parts of a form: more is 413.
+pub const FORM_PARTS: usize = 64;
+
+/// The boundary of a form (RFC 2046 section 5.1.1): longer is 400.
+pub const FORM_BOUNDARY_BYTES: usize = 70;
 
 /// After a refusal, what still arrives is read over for this long, so that the client can read the answer
 /// (CONTRACT section 6).

@@ -9,7 +9,9 @@ use super::parts::{Parts, Ticket};
 use super::unlocker::{Look, Unlocker};
 use crate::archive::{ArchiveError, Identity};
 use crate::audit::{Audit, Event};
-use crate::control::{self, EngineView, StatusView, UnlockAnswer, UnlockView, UserView};
+use crate::control::{
+    self, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView, Wanted,
+};
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
 use crate::secret::Credentials;
@@ -127,6 +129,41 @@ impl control::Desk for Desk {
         self.running.replace(Some(task));
         Ok(UnlockAnswer::Started(State::Authenticating))
     }
+
+    type Model = Never;
+
+    async fn load(&self, _: Wanted) -> Result<Never, Report> {
+        Err(without_models())
+    }
+
+    type Upload = Never;
+
+    async fn upload(&self) -> Result<Never, Report> {
+        Err(without_models())
+    }
+}
+
+/// A model where there are none.
+pub(super) enum Never {}
+
+impl Outgoing for Never {
+    fn length(&self) -> Option<u64> {
+        match *self {}
+    }
+
+    async fn next(&mut self) -> Result<Option<&[u8]>, Report> {
+        match *self {}
+    }
+}
+
+impl Incoming for Never {
+    async fn push(&mut self, _: &[u8]) -> Result<(), Report> {
+        match *self {}
+    }
+
+    async fn finish(self, _: Wanted) -> Result<UploadAnswer, Report> {
+        match self {}
+    }
 }
 
 impl Desk {
@@ -167,6 +204,14 @@ impl Desk {
         };
         let format = "archives of version 1 are not authenticated: a change is noticed only where a digest covers it";
         engine.iter().chain([&format]).map(|&note| note.into()).collect()
+    }
+}
+
+fn without_models() -> Report {
+    Report {
+        code: Code::NotImplemented,
+        message: "this agent serves no models".into(),
+        next: "install an agent that does".into(),
     }
 }
 

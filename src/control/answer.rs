@@ -4,12 +4,12 @@
 //! freed of control characters first, so that what is written always fits and always parses. CONTRACT section 6 has
 //! the shapes.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use heapless::String as Text;
 use serde::Serialize;
 
-use super::desk::{StatusView, UnlockView};
+use super::desk::{StatusView, UnlockView, UploadAnswer};
 use super::refusal::Refusal;
 use crate::error::Report;
 use crate::limits::{
@@ -31,6 +31,7 @@ pub(super) struct Answer {
 pub(super) enum Media {
     Json,
     Plain,
+    Bytes,
 }
 
 impl Media {
@@ -55,6 +56,7 @@ impl Media {
         match self {
             Self::Json => "application/json",
             Self::Plain => "text/plain; charset=utf-8",
+            Self::Bytes => "application/octet-stream",
         }
     }
 }
@@ -85,6 +87,14 @@ impl Answer {
     /// A call that did what it should.
     pub(super) fn success() -> Self {
         Self::json(200, &StatusWire { status: "success" })
+    }
+
+    /// The answer to an upload.
+    pub(super) fn upload(answer: UploadAnswer) -> Self {
+        match answer {
+            UploadAnswer::Published => Self::success(),
+            UploadAnswer::Accepted => Self::json(202, &StatusWire { status: "accepted" }),
+        }
     }
 
     /// The state after `POST /unlock`.
@@ -127,6 +137,9 @@ impl Answer {
                     entries: cache.entries,
                     bytes: cache.bytes,
                     max_bytes: cache.max_bytes,
+                    bytes_written: cache.bytes_written,
+                    uploads_waiting: cache.uploads_waiting,
+                    usable: cache.usable,
                 }),
                 last_error: view.last_error.as_ref().map(ReportWire::of),
                 notes: view.notes.iter().take(SHOWN_NOTES).map(|note| cut(note)).collect(),
@@ -138,7 +151,7 @@ impl Answer {
     pub(super) fn refusal(refusal: &Refusal, media: Media) -> Self {
         let report = refusal.report();
         let mut answer = match media {
-            Media::Json => Self::json(refusal.status(), &ErrorWire { error: ReportWire::of(&report) }),
+            Media::Json | Media::Bytes => Self::json(refusal.status(), &ErrorWire { error: ReportWire::of(&report) }),
             Media::Plain => {
                 let wire = ReportWire::of(&report);
                 let body = format!("{}: {}\nnext: {}\n", wire.code, wire.message, wire.next).into_bytes();
@@ -157,32 +170,53 @@ impl Answer {
 
     /// The bytes for the wire. `head_only` answers a HEAD request: the length is told, the body is not sent.
     pub(super) fn to_wire(&self, closing: bool, head_only: bool) -> Vec<u8> {
-        let reason = http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
-        let mut head = Text::<512>::new();
-        // No `Date`: the board may have no clock (RFC 9110 section 6.6.1). No `Server`: no banner.
-        let written = write!(
-            head,
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
-             X-Content-Type-Options: nosniff\r\n",
-            self.status,
-            reason.unwrap_or(""),
-            self.media.as_str(),
-            self.body.len(),
-        )
-        .and_then(|()| match self.header {
-            Some(Header::Allow(methods)) => write!(head, "Allow: {methods}\r\n"),
-            Some(Header::RetryAfter(seconds)) => write!(head, "Retry-After: {seconds}\r\n"),
-            Some(Header::Authenticate) => head.write_str("WWW-Authenticate: Bearer\r\n"),
-            None => Ok(()),
-        })
-        .and_then(|()| if closing { head.write_str("Connection: close\r\n") } else { Ok(()) })
-        .and_then(|()| head.write_str("\r\n"));
-        debug_assert!(written.is_ok(), "all parts of the head are short");
-        let mut wire = head.as_bytes().to_vec();
+        let head = head(self.status, self.media, Extent::Length(self.body.len() as u64), self.header, closing);
+        let mut wire = head.into_bytes().to_vec();
         if !head_only {
             wire.extend_from_slice(&self.body);
         }
         wire
+    }
+}
+
+/// How long a body is, as its head tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    Length(u64),
+    /// Unknown: the last chunk tells its end.
+    Chunked,
+}
+
+/// The head of an answer, its empty line included.
+pub(super) fn head(status: u16, media: Media, extent: Extent, header: Option<Header>, closing: bool) -> Text<512> {
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let mut head = Text::new();
+    // No `Date`: the board may have no clock (RFC 9110 section 6.6.1). No `Server`: no banner.
+    let written = write!(
+        head,
+        "HTTP/1.1 {status} {}\r\nContent-Type: {}\r\n{extent}Cache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\n",
+        reason.unwrap_or(""),
+        media.as_str(),
+    )
+    .and_then(|()| match header {
+        Some(Header::Allow(methods)) => write!(head, "Allow: {methods}\r\n"),
+        Some(Header::RetryAfter(seconds)) => write!(head, "Retry-After: {seconds}\r\n"),
+        Some(Header::Authenticate) => head.write_str("WWW-Authenticate: Bearer\r\n"),
+        None => Ok(()),
+    })
+    .and_then(|()| if closing { head.write_str("Connection: close\r\n") } else { Ok(()) })
+    .and_then(|()| head.write_str("\r\n"));
+    debug_assert!(written.is_ok(), "all parts of the head are short");
+    head
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(length) => write!(f, "Content-Length: {length}\r\n"),
+            Self::Chunked => f.write_str("Transfer-Encoding: chunked\r\n"),
+        }
     }
 }
 
@@ -277,6 +311,9 @@ struct CacheWire {
     entries: u64,
     bytes: u64,
     max_bytes: Option<u64>,
+    bytes_written: u64,
+    uploads_waiting: u64,
+    usable: bool,
 }
 
 #[cfg(test)]
@@ -310,7 +347,14 @@ mod tests {
                 api_version: text.into(),
                 store: text.into(),
             }),
-            cache: Some(CacheView { entries: u64::MAX, bytes: u64::MAX, max_bytes: Some(u64::MAX) }),
+            cache: Some(CacheView {
+                entries: u64::MAX,
+                bytes: u64::MAX,
+                max_bytes: Some(u64::MAX),
+                bytes_written: u64::MAX,
+                uploads_waiting: u64::MAX,
+                usable: false,
+            }),
             last_error: Some(report(text, text)),
             notes: vec![text.into(); SHOWN_NOTES + 1],
         }

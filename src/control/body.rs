@@ -16,6 +16,9 @@ use super::refusal::Refusal;
 use super::wire::{Patience, Wire, within};
 use crate::limits::{BODY_BYTES_PER_SECOND, BODY_DISCARD_BYTES, CHUNK_LINE_BYTES, PIECE_BYTES, TRAILER_BYTES};
 
+/// What a read counts for at least towards the next turn of the loop.
+const LEAST_WORK_BYTES: usize = 256;
+
 /// The body of the request at hand.
 pub(super) struct Body<'w> {
     wire: &'w mut Wire,
@@ -25,6 +28,9 @@ pub(super) struct Body<'w> {
     waited: Duration,
     received: u64,
     since_yield: usize,
+    /// Waiting in all that needs no bytes in exchange, and at one time.
+    grace: Duration,
+    silence: Duration,
 }
 
 /// What of the body is still to come.
@@ -63,7 +69,27 @@ impl<'w> Body<'w> {
         };
         // Without a body there is nothing to continue with.
         let wants_continue = wants_continue && left != Left::Length(0);
-        Self { wire, left, wants_continue, patience, waited: Duration::ZERO, received: 0, since_yield: 0 }
+        Self {
+            wire,
+            left,
+            wants_continue,
+            patience,
+            waited: Duration::ZERO,
+            received: 0,
+            since_yield: 0,
+            grace: patience.body,
+            silence: Duration::MAX,
+        }
+    }
+
+    /// Takes the body for one of any size that may come from a pipe: it is waited for longer, and never long at a time.
+    pub(super) fn be_patient(&mut self) {
+        (self.grace, self.silence) = (self.patience.upload, self.patience.upload);
+    }
+
+    /// The connection beneath.
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        self.wire
     }
 
     /// Whether the request has no body at all, or it was read to its end.
@@ -184,7 +210,8 @@ impl<'w> Body<'w> {
         let read = within(self.timer(), self.wire.read(&mut into[..most])).await;
         let count = self.count(before, read)?;
         self.received += count as u64;
-        self.since_yield += count;
+        // Chunks of one byte are work too.
+        self.since_yield += count.max(LEAST_WORK_BYTES);
         if self.since_yield >= PIECE_BYTES {
             // A client that sends without pause must not hold the loop.
             self.since_yield = 0;
@@ -249,7 +276,7 @@ impl<'w> Body<'w> {
 
     fn timer(&self) -> Timer {
         let earned = Duration::from_secs(self.received / BODY_BYTES_PER_SECOND);
-        Timer::after((self.patience.body + earned).saturating_sub(self.waited))
+        Timer::after((self.grace + earned).saturating_sub(self.waited).min(self.silence))
     }
 
     fn count(&mut self, before: Instant, read: io::Result<usize>) -> Result<usize, Broken> {

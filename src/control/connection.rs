@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use smol::Timer;
-use smol::future::yield_now;
+use smol::future::{or, yield_now};
+use smol::lock::{Semaphore, SemaphoreGuard};
 
 use super::answer::{Answer, Media};
 use super::body::{Body, Broken};
@@ -17,7 +18,8 @@ use super::desk::Desk;
 use super::guard::{Attempts, Guard, Peer};
 use super::head::{Head, Scan};
 use super::refusal::Refusal;
-use super::routes::Call;
+use super::routes::{Call, Outcome};
+use super::stream::{self, Cut};
 use super::wire::{Patience, Stream, Wire, within};
 use crate::limits::{CLIENT_HEAD_BYTES, REQUESTS_PER_CONNECTION};
 use crate::net::clock::Clock;
@@ -29,8 +31,24 @@ pub(super) struct Port<D> {
     pub(super) attempts: Attempts,
     pub(super) clock: Clock,
     pub(super) patience: Patience,
+    /// Models that may be sent or received at one time.
+    pub(super) streams: Semaphore,
     /// Connections that each listener holds.
     pub(super) seats: usize,
+}
+
+impl<D> Port<D> {
+    /// Waits for the turn of one more model.
+    ///
+    /// # Errors
+    /// [`Refusal::Crowded`] when it does not come.
+    pub(super) async fn turn(&self) -> Result<SemaphoreGuard<'_>, Refusal> {
+        or(async { Ok(self.streams.acquire().await) }, async {
+            Timer::after(self.patience.turn).await;
+            Err(Refusal::Crowded)
+        })
+        .await
+    }
 }
 
 /// What follows a request.
@@ -72,7 +90,20 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
         }
     };
     let mut body = Body::new(wire, head.framing, head.expects_continue, port.patience);
-    let (answer, ends) = match answer(port, &head, &mut body, peer, seat).await {
+    let outcome = match answer(port, &head, &mut body, peer, seat).await {
+        Ok(Outcome::Whole(answer)) => Ok(answer),
+        Ok(Outcome::Model(model)) => {
+            let closing = head.closing || count == REQUESTS_PER_CONNECTION || seat.is_closing();
+            match Box::pin(stream::send(body.wire(), model, head.old, closing, port.patience.write)).await {
+                Ok(()) if closing || seat.is_closing() => return Next::Drain,
+                Ok(()) => return Next::Request,
+                Err(Cut::Refused(refusal)) => Err(refusal.into()),
+                Err(Cut::Lost) => return Next::Close,
+            }
+        }
+        Err(broken) => Err(broken),
+    };
+    let (answer, ends) = match outcome {
         Ok(answer) => (answer, false),
         Err(Broken::Refused(refusal)) => {
             (Answer::refusal(&refusal, Media::preferred(head.accept.as_deref())), refusal.ends_connection())
@@ -123,13 +154,13 @@ async fn next_head<D>(port: &Port<D>, wire: &mut Wire, seat: &Seat, first: bool)
     }
 }
 
-async fn answer<D: Desk>(
-    port: &Port<D>,
+async fn answer<'p, D: Desk>(
+    port: &'p Port<D>,
     head: &Head,
     body: &mut Body<'_>,
     peer: Peer,
     seat: &Seat,
-) -> Result<Answer, Broken> {
+) -> Result<Outcome<'p, D::Model>, Broken> {
     let call = Call::find(head);
     // Before the route is told: a stranger must not learn which there are.
     port.guard.admit(head, peer, call == Ok(Call::Health))?;

@@ -3,6 +3,7 @@
 //! The agent implements [`Desk`]; the port never reaches past it. A view must never hold a secret or a path.
 
 use crate::error::Report;
+use crate::name::{Folder, ResourceName};
 use crate::secret::Credentials;
 use crate::unlock::{Progress, State};
 
@@ -26,6 +27,73 @@ pub trait Desk {
     /// # Errors
     /// What the caller is shown when none could be started: no archive, no credentials.
     async fn unlock(&self, credentials: Option<Credentials>) -> Result<UnlockAnswer, Report>;
+
+    /// A model on its way out.
+    type Model: Outgoing;
+
+    /// Opens a model. Dropped before it is done when the client leaves.
+    ///
+    /// # Errors
+    /// What the caller is shown: not logged in, no such model, the cloud.
+    async fn load(&self, wanted: Wanted) -> Result<Self::Model, Report>;
+
+    /// A model on its way in.
+    type Upload: Incoming;
+
+    /// Lets an upload begin, or tells why not before the client sends its bytes.
+    ///
+    /// # Errors
+    /// What the caller is shown: not logged in, the role, no room.
+    async fn upload(&self) -> Result<Self::Upload, Report>;
+}
+
+/// Which model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its folder.
+    pub folder: Folder,
+    /// Its name.
+    pub name: ResourceName,
+}
+
+/// A model as it is handed out. The port sends each piece before it asks for the next one, and drops what is left when
+/// the client leaves.
+#[expect(async_fn_in_trait, reason = "one thread: no caller needs the futures to be Send")]
+pub trait Outgoing {
+    /// Bytes in all, where they are known. An answer with another number of bytes is cut.
+    fn length(&self) -> Option<u64>;
+
+    /// The next piece, at most [`PIECE_BYTES`](crate::limits::PIECE_BYTES); `None` behind the last.
+    ///
+    /// # Errors
+    /// At the first piece it is an answer like any other; later it cuts the connection. Whoever tells a length must be
+    /// sure of the end before the last piece: with it the client has a whole answer.
+    async fn next(&mut self) -> Result<Option<&[u8]>, Report>;
+}
+
+/// A model as it is taken in. Dropped before [`finish`](Self::finish) when the client leaves or sends what is refused.
+#[expect(async_fn_in_trait, reason = "one thread: no caller needs the futures to be Send")]
+pub trait Incoming {
+    /// Takes the next piece: 1 to [`PIECE_BYTES`](crate::limits::PIECE_BYTES) bytes.
+    ///
+    /// # Errors
+    /// What the caller is shown; nothing of the upload remains then.
+    async fn push(&mut self, piece: &[u8]) -> Result<(), Report>;
+
+    /// The client sent everything. Not ended when the client leaves meanwhile: the bytes are all here.
+    ///
+    /// # Errors
+    /// What the caller is shown; the upload is the caller's to repeat then.
+    async fn finish(self, wanted: Wanted) -> Result<UploadAnswer, Report>;
+}
+
+/// How an upload was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadAnswer {
+    /// The cloud has it.
+    Published,
+    /// The board has it, and sends it when the cloud answers again.
+    Accepted,
 }
 
 /// How an unlock was answered.
@@ -93,6 +161,12 @@ pub struct CacheView {
     pub bytes: u64,
     /// Bytes allowed.
     pub max_bytes: Option<u64>,
+    /// Bytes written since the cache was made.
+    pub bytes_written: u64,
+    /// Uploads that wait for the cloud.
+    pub uploads_waiting: u64,
+    /// Whether it can be written to; the agent goes on without it.
+    pub usable: bool,
 }
 
 /// The unlock at a glance.

@@ -24,6 +24,12 @@ pub(super) struct Head {
     pub(super) expects_continue: bool,
     /// The client wants the connection closed after the answer, or is HTTP/1.0.
     pub(super) closing: bool,
+    /// HTTP/1.0: a body without a known length cannot be sent to this client.
+    pub(super) old: bool,
+    /// The head says how long the body is, be it 0. Without, there is none.
+    pub(super) announces_body: bool,
+    /// The body is only a part of something.
+    pub(super) is_partial: bool,
     pub(super) authorization: Option<SecretText>,
     pub(super) content_type: Option<String>,
     pub(super) accept: Option<String>,
@@ -127,6 +133,9 @@ impl Head {
                 None => false,
             },
             closing: old || known.close,
+            old,
+            announces_body: known.length.is_some() || known.coding.is_some(),
+            is_partial: known.range.is_some(),
             authorization: text(known.authorization)?.map(SecretText::new),
             content_type: text(known.content_type)?,
             accept: text(known.accept)?,
@@ -169,6 +178,7 @@ struct Known<'a> {
     accept: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
     fetch_site: Option<&'a [u8]>,
+    range: Option<&'a [u8]>,
     close: bool,
 }
 
@@ -193,6 +203,8 @@ impl<'a> Known<'a> {
                 &mut known.origin
             } else if is("sec-fetch-site") {
                 &mut known.fetch_site
+            } else if is("content-range") {
+                &mut known.range
             } else if is("connection") {
                 known.close |= field
                     .value

@@ -7,7 +7,8 @@
 //! ```text
 //! listen ─ stream ─► clients (a seat) ─► connection: head ─► guard ─► routes ─► desk
 //!                                            ▲                  │
-//!                                            └──── answer ◄─────┘
+//!                                            └──── answer ◄─────┤
+//!                                            └──── stream ◄─────┘ a model, piece after piece
 //! ```
 
 mod answer;
@@ -16,12 +17,16 @@ mod body;
 mod clients;
 mod connection;
 mod desk;
+mod form;
 mod guard;
 mod head;
 mod listen;
+mod load;
 mod refusal;
 mod routes;
+mod stream;
 mod target;
+mod upload;
 mod wire;
 
 use std::io;
@@ -30,9 +35,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use smol::future::{or, yield_now};
+use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
-pub use desk::{CacheView, Desk, EngineView, StatusView, UnlockAnswer, UnlockView, UserView};
+pub use desk::{
+    CacheView, Desk, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
+    Wanted,
+};
 pub use guard::Guard;
 pub use listen::{BindError, Listener};
 
@@ -43,7 +52,7 @@ use guard::Attempts;
 use refusal::Refusal;
 use wire::{Patience, Wire};
 
-use crate::limits::{ACCEPT_PAUSE, CLIENTS_PER_LISTENER};
+use crate::limits::{ACCEPT_PAUSE, CLIENTS_PER_LISTENER, STREAMS_AT_ONCE};
 use crate::net::clock::Clock;
 
 /// Serves `desk` on all listeners until `shutdown` resolves; then nobody is taken in any more, and requests that run
@@ -57,7 +66,15 @@ pub async fn serve<D: Desk + 'static>(
     shutdown: impl Future<Output = ()>,
 ) {
     let attempts = Attempts::new(clock.now());
-    let port = Port { desk, guard, attempts, clock, patience: Patience::default(), seats: CLIENTS_PER_LISTENER };
+    let port = Port {
+        desk,
+        guard,
+        attempts,
+        clock,
+        patience: Patience::default(),
+        streams: Semaphore::new(STREAMS_AT_ONCE),
+        seats: CLIENTS_PER_LISTENER,
+    };
     run(port, listeners, executor, shutdown).await;
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::error::{Code, Explain, Report};
 use crate::limits::{CLIENT_HEAD_BYTES, JSON_BODY_BYTES, REQUEST_LINE_BYTES};
+use crate::name::NameRefused;
 
 /// A request that does not reach a handler, or that a handler turns down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +52,35 @@ pub(super) enum Refusal {
         allow: &'static str,
     },
     /// A body that is not JSON.
-    NotJson(String),
-    /// JSON without what the call needs; the text names the field.
-    Field(String),
+    NotJson(Shape, String),
+    /// JSON or a form without what the call needs; the text names the field.
+    Field(Shape, String),
+    /// A name or a folder that CONTRACT section 5 does not allow.
+    Name(NameRefused),
+    /// An upload that cannot be read.
+    Upload(&'static str),
+    /// A form with too much around the file.
+    FormTooLong,
     /// What the agent behind the port answered.
     Desk(Report),
+}
+
+/// What a body should have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Credentials,
+    Folder,
+    Upload,
+}
+
+impl Shape {
+    const fn next_step(self) -> &'static str {
+        match self {
+            Self::Credentials => r#"send {"email":"…","password":"…"}"#,
+            Self::Folder => r#"send {"folder":"…"}, or nothing for a model without a folder"#,
+            Self::Upload => "send the file with curl -F data=@FILE -F folder=…, or with curl -T FILE and ?folder=…",
+        }
+    }
 }
 
 impl Refusal {
@@ -88,8 +113,11 @@ impl Refusal {
             | Self::MediaType
             | Self::Route
             | Self::Method { .. }
-            | Self::NotJson(_)
-            | Self::Field(_)
+            | Self::NotJson(..)
+            | Self::Field(..)
+            | Self::Name(_)
+            | Self::Upload(_)
+            | Self::FormTooLong
             | Self::Desk(_) => false,
         }
     }
@@ -125,8 +153,11 @@ impl fmt::Display for Refusal {
             Self::MediaType => f.write_str("from a browser only application/json is taken"),
             Self::Route => f.write_str("there is nothing under this path"),
             Self::Method { allow } => write!(f, "this path takes {allow} only"),
-            Self::NotJson(what) => write!(f, "the body cannot be read: {what}"),
-            Self::Field(what) => write!(f, "the body is not complete: {what}"),
+            Self::NotJson(_, what) => write!(f, "the body cannot be read: {what}"),
+            Self::Field(_, what) => write!(f, "the body is not complete: {what}"),
+            Self::Name(refused) => write!(f, "{refused}"),
+            Self::Upload(what) => write!(f, "the upload cannot be read: {what}"),
+            Self::FormTooLong => f.write_str("the form holds too much besides the file"),
             Self::Desk(report) => f.write_str(&report.message),
         }
     }
@@ -137,11 +168,11 @@ impl std::error::Error for Refusal {}
 impl Explain for Refusal {
     fn code(&self) -> Code {
         match self {
-            Self::Malformed(_) | Self::NotJson(_) => Code::RequestMalformed,
+            Self::Malformed(_) | Self::NotJson(..) | Self::Upload(_) => Code::RequestMalformed,
             Self::Version | Self::Coding | Self::Expectation => Code::NotImplemented,
             Self::LineTooLong => Code::UriTooLong,
             Self::HeadTooLong => Code::HeadTooLarge,
-            Self::BodyTooLong => Code::BodyTooLarge,
+            Self::BodyTooLong | Self::FormTooLong => Code::BodyTooLarge,
             Self::TooSlow(_) => Code::RequestTimeout,
             Self::Crowded | Self::Attempts { .. } => Code::TooMany,
             Self::Host | Self::CrossSite => Code::OriginRefused,
@@ -150,7 +181,8 @@ impl Explain for Refusal {
             Self::MediaType => Code::MediaTypeRefused,
             Self::Route => Code::RouteUnknown,
             Self::Method { .. } => Code::MethodNotAllowed,
-            Self::Field(_) => Code::RequestInvalid,
+            Self::Field(..) => Code::RequestInvalid,
+            Self::Name(_) => Code::NameInvalid,
             Self::Desk(report) => report.code,
         }
     }
@@ -169,9 +201,12 @@ impl Explain for Refusal {
             Self::Token => "send the header Authorization: Bearer with the token of [control] token_file",
             Self::Peer => "call as root or as the agent's user, or add the user to [control] allow_uids",
             Self::MediaType => "send the header Content-Type: application/json",
-            Self::Route => "call /health, /status, /login, /unlock or /unlock/status",
+            Self::Route => "call /health, /status, /login, /unlock, /unlock/status, /load/{name} or /upload/{name}",
             Self::Method { .. } => "repeat the call with a method that the Allow header names",
-            Self::NotJson(_) | Self::Field(_) => r#"send {"email":"…","password":"…"}"#,
+            Self::NotJson(shape, _) | Self::Field(shape, _) => shape.next_step(),
+            Self::Name(NameRefused::Folder) => "give the folder as it was uploaded to, or none",
+            Self::Name(_) => "call /load/{name} or /upload/{name} with a name that is percent-encoded once",
+            Self::Upload(_) | Self::FormTooLong => Shape::Upload.next_step(),
             Self::Desk(report) => &report.next,
         }
         .to_owned()

@@ -13,7 +13,9 @@ use super::clients::{Phase, Seat};
 use super::connection::Port;
 use super::desk::{Desk, UnlockAnswer};
 use super::head::Head;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Shape};
+use super::stream::Streamed;
+use super::{load, upload};
 use crate::json::{self, JsonRefused};
 use crate::limits::JSON_BODY_BYTES;
 use crate::secret::{Credentials, SecretText};
@@ -27,6 +29,16 @@ pub(super) enum Call {
     Login,
     Unlock,
     UnlockStatus,
+    Load,
+    Upload,
+}
+
+/// What a call comes to.
+pub(super) enum Outcome<'p, M> {
+    /// A bounded answer.
+    Whole(Answer),
+    /// A model, to be sent piece after piece.
+    Model(Box<Streamed<'p, M>>),
 }
 
 const ROUTES: [(&[&str], Call); 5] = [
@@ -41,7 +53,7 @@ impl Call {
     const fn takes_no_body(self) -> bool {
         match self {
             Self::Health | Self::Status | Self::UnlockStatus => true,
-            Self::Login | Self::Unlock => false,
+            Self::Login | Self::Unlock | Self::Load | Self::Upload => false,
         }
     }
 
@@ -50,41 +62,50 @@ impl Call {
     /// # Errors
     /// [`Refusal::Route`] or [`Refusal::Method`].
     pub(super) fn find(head: &Head) -> Result<Self, Refusal> {
-        let segments = head.target.segments.as_deref().ok_or(Refusal::Route)?;
-        let found = ROUTES.iter().find(|(path, _)| segments.iter().eq(path.iter()));
-        let &(_, call) = found.ok_or(Refusal::Route)?;
+        let target = &head.target;
+        let found = ROUTES.iter().find(|(path, _)| !target.is_deeper && target.segments.iter().eq(path.iter()));
+        let call = match (found, target.segments.first().map(String::as_str)) {
+            (Some(&(_, call)), _) => call,
+            // Whatever follows is meant as a name. What it lacks to be one is told by the call.
+            (None, Some("load")) if target.segments.len() > 1 => Self::Load,
+            (None, Some("upload")) if target.segments.len() > 1 => Self::Upload,
+            (None, _) => return Err(Refusal::Route),
+        };
         let (allowed, allow) = match call {
             // RFC 9110 section 9.3.2: HEAD goes wherever GET goes.
             Self::Health | Self::Status | Self::UnlockStatus => {
                 (head.method == Method::GET || head.method == Method::HEAD, "GET, HEAD")
             }
-            Self::Login | Self::Unlock => (head.method == Method::POST, "POST"),
+            Self::Login | Self::Unlock | Self::Load => (head.method == Method::POST, "POST"),
+            Self::Upload => (head.method == Method::POST || head.method == Method::PUT, "POST, PUT"),
         };
         if allowed { Ok(call) } else { Err(Refusal::Method { allow }) }
     }
 
     /// Does what was asked for.
-    pub(super) async fn answer<D: Desk>(
+    pub(super) async fn answer<'p, D: Desk>(
         self,
-        port: &Port<D>,
+        port: &'p Port<D>,
         head: &Head,
         body: &mut Body<'_>,
         seat: &Seat,
-    ) -> Result<Answer, Broken> {
+    ) -> Result<Outcome<'p, D::Model>, Broken> {
         if self.takes_no_body() {
             body.skip().await?;
         }
         // The desk's futures are boxed: they hold whole TLS sessions, and an idle connection must stay small.
-        match self {
-            Self::Health => Ok(Answer::healthy()),
-            Self::Status => Ok(Answer::status(&port.desk.status())),
-            Self::UnlockStatus => Ok(Answer::unlock(&port.desk.unlock_status())),
+        let answer = match self {
+            Self::Health => Answer::healthy(),
+            Self::Status => Answer::status(&port.desk.status()),
+            Self::UnlockStatus => Answer::unlock(&port.desk.unlock_status()),
+            Self::Load => return Ok(Outcome::Model(Box::pin(load::open(port, head, body, seat)).await?)),
+            Self::Upload => Box::pin(upload::take(port, head, body, seat)).await?,
             Self::Login => {
                 let credentials = credentials(head, body).await?.ok_or_else(|| missing("email"))?;
                 port.attempts.take(port.clock.now())?;
                 seat.now_at(Phase::Handling);
                 Box::pin(port.desk.login(credentials)).await.map_err(Refusal::Desk)?;
-                Ok(Answer::success())
+                Answer::success()
             }
             Self::Unlock => {
                 let credentials = credentials(head, body).await?;
@@ -93,11 +114,12 @@ impl Call {
                 }
                 seat.now_at(Phase::Handling);
                 match Box::pin(port.desk.unlock(credentials)).await.map_err(Refusal::Desk)? {
-                    UnlockAnswer::Started(state) | UnlockAnswer::Running(state) => Ok(Answer::state(202, state)),
-                    UnlockAnswer::Ready => Ok(Answer::state(200, State::Ready)),
+                    UnlockAnswer::Started(state) | UnlockAnswer::Running(state) => Answer::state(202, state),
+                    UnlockAnswer::Ready => Answer::state(200, State::Ready),
                 }
             }
-        }
+        };
+        Ok(Outcome::Whole(answer))
     }
 }
 
@@ -120,7 +142,7 @@ async fn credentials(head: &Head, body: &mut Body<'_>) -> Result<Option<Credenti
 }
 
 /// `curl -d` calls every body a form, so the name counts only where a browser may be behind the request.
-fn media_type_is_fine(head: &Head) -> bool {
+pub(super) fn media_type_is_fine(head: &Head) -> bool {
     let from_browser = head.origin.is_some() || head.fetch_site.is_some();
     let essence = head.content_type.as_deref().and_then(|value| value.split(';').next()).unwrap_or_default();
     !from_browser || essence.trim().eq_ignore_ascii_case("application/json")
@@ -130,19 +152,19 @@ fn parse(bytes: &[u8]) -> Result<Credentials, Refusal> {
     let pair = json::from_slice::<Pair>(bytes, JSON_BODY_BYTES).map_err(|refused| match refused {
         JsonRefused::TooLarge { .. } => Refusal::BodyTooLong,
         JsonRefused::Syntax { .. } | JsonRefused::TooDeep { .. } | JsonRefused::DuplicateKey { .. } => {
-            Refusal::NotJson(refused.to_string())
+            Refusal::NotJson(Shape::Credentials, refused.to_string())
         }
         JsonRefused::Missing { .. } | JsonRefused::Shape { .. } => {
-            Refusal::Field("a json object with email and password is needed".into())
+            Refusal::Field(Shape::Credentials, "a json object with email and password is needed".into())
         }
     })?;
     let email = pair.email.text("email")?;
     let password = SecretText::new(pair.password.text("password")?);
-    Credentials::new(email, password).map_err(|refused| Refusal::Field(refused.to_string()))
+    Credentials::new(email, password).map_err(|refused| Refusal::Field(Shape::Credentials, refused.to_string()))
 }
 
 fn missing(field: &str) -> Refusal {
-    Refusal::Field(format!("{field} is missing"))
+    Refusal::Field(Shape::Credentials, format!("{field} is missing"))
 }
 
 /// The two fields as they came; others are read over.
@@ -162,7 +184,7 @@ impl Field {
             Value::String(text) => Ok(std::mem::take(text)),
             Value::Null => Err(missing(name)),
             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                Err(Refusal::Field(format!("{name} must be a text")))
+                Err(Refusal::Field(Shape::Credentials, format!("{name} must be a text")))
             }
         }
     }
@@ -224,9 +246,31 @@ mod tests {
             assert_eq!(find(method, "/login"), Err(Refusal::Method { allow: "POST" }), "{method}");
         }
         assert_eq!(find("OPTIONS", "/health"), Err(Refusal::Method { allow: "GET, HEAD" }));
-        for path in
-            ["/", "//health", "/health/", "/./health", "/x/../health", "/unlock%2Fstatus", "/Health", "/1/2/3/4/5"]
-        {
+        for target in ["/load/x", "/load/", "/load/a/b", "/load/..", "/load/1/2/3/4/5", "/%6coad/%2F?folder=x"] {
+            assert_eq!(find("POST", target), Ok(Call::Load), "{target}");
+            for method in ["GET", "HEAD", "PUT"] {
+                assert_eq!(find(method, target), Err(Refusal::Method { allow: "POST" }), "{method}");
+            }
+        }
+        for method in ["POST", "PUT"] {
+            assert_eq!(find(method, "/upload/x"), Ok(Call::Upload));
+        }
+        assert_eq!(find("GET", "/upload/"), Err(Refusal::Method { allow: "POST, PUT" }));
+        for path in [
+            "/",
+            "//health",
+            "/health/",
+            "/./health",
+            "/x/../health",
+            "/unlock%2Fstatus",
+            "/Health",
+            "/1/2/3/4/5",
+            "/load",
+            "/upload?x",
+            "/load%2Fx",
+            "//load/x",
+            "/x/load/y",
+        ] {
             assert_eq!(find("GET", path), Err(Refusal::Route), "{path}");
         }
     }

@@ -1,4 +1,4 @@
-//! The request target: path segments, decoded once and never normalised, and the query as it stands.
+//! The request target: path segments and parameters, decoded once and never normalised.
 //!
 //! Dot segments and double slashes stay what they are, so they meet no route. `%2F` stays inside its segment. Visible
 //! bytes beyond RFC 3986 are taken, raw UTF-8 among them: `curl` sends names as they were typed.
@@ -9,8 +9,12 @@ use crate::limits::PATH_SEGMENTS;
 /// A target in origin-form, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    /// The decoded segments of the path; `None` for a path with more than any route has, and for `*`.
-    pub(super) segments: Option<heapless::Vec<String, PATH_SEGMENTS>>,
+    /// The first decoded segments of the path; none for `*`.
+    pub(super) segments: heapless::Vec<String, PATH_SEGMENTS>,
+    /// The path has more segments than any route.
+    pub(super) is_deeper: bool,
+    /// What stands behind the `?`.
+    query: Option<String>,
     /// The authority, when the target was in absolute-form.
     pub(super) authority: Option<Authority>,
 }
@@ -28,7 +32,7 @@ impl Target {
             return Err("the target holds a control character or a fragment");
         }
         if target == "*" && method == http::Method::OPTIONS {
-            return Ok(Self { segments: None, authority: None });
+            return Ok(Self { segments: heapless::Vec::new(), is_deeper: false, query: None, authority: None });
         }
         let (authority, local) = if target.starts_with('/') {
             (None, target)
@@ -40,25 +44,39 @@ impl Target {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             (Some(Authority::parse(&rest[..end]).ok_or("the target's host is none")?), &rest[end..])
         };
-        let path = local.split_once('?').map_or(local, |(path, _query)| path);
+        let (path, query) = local.split_once('?').map_or((local, None), |(path, query)| (path, Some(query)));
         // RFC 9112 section 3.2.1: an empty path of an absolute-form is `/`.
-        let segments = segments(path.strip_prefix('/').unwrap_or(path))?;
-        Ok(Self { segments, authority })
+        let (segments, is_deeper) = segments(path.strip_prefix('/').unwrap_or(path))?;
+        Ok(Self { segments, is_deeper, query: query.map(str::to_owned), authority })
+    }
+
+    /// The decoded value of a parameter of the query; a `+` stays what it is.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a 400: a fault in it, or a second one of the same name.
+    pub(super) fn parameter(&self, name: &str) -> Result<Option<String>, &'static str> {
+        let query = self.query.as_deref().unwrap_or_default();
+        let mut found = query.split('&').filter_map(|pair| match pair.split_once('=') {
+            Some((key, value)) => (key == name).then_some(value),
+            None => (pair == name).then_some(""),
+        });
+        let value = found.next().map(decode).transpose()?;
+        if found.next().is_some() { Err("a parameter that may stand once stands twice") } else { Ok(value) }
     }
 }
 
-fn segments(path: &str) -> Result<Option<heapless::Vec<String, PATH_SEGMENTS>>, &'static str> {
+fn segments(path: &str) -> Result<(heapless::Vec<String, PATH_SEGMENTS>, bool), &'static str> {
     let mut segments = heapless::Vec::new();
-    let mut fits = true;
+    let mut is_deeper = false;
     for segment in path.split('/') {
         // Decoded even when it is one too many: a path is malformed wherever its fault stands.
         let decoded = decode(segment)?;
-        fits = fits && segments.push(decoded).is_ok();
+        is_deeper |= segments.push(decoded).is_err();
     }
-    Ok(fits.then_some(segments))
+    Ok((segments, is_deeper))
 }
 
-/// Percent-decodes one segment once.
+/// Percent-decodes one segment or value once.
 fn decode(segment: &str) -> Result<String, &'static str> {
     let mut decoded = Vec::with_capacity(segment.len());
     let mut bytes = segment.bytes();
@@ -96,7 +114,7 @@ mod tests {
 
     fn path(target: &str) -> Result<Option<Vec<String>>, &'static str> {
         Target::parse(&Method::GET, target.as_bytes())
-            .map(|target| target.segments.map(|segments| segments.into_iter().collect()))
+            .map(|target| (!target.is_deeper).then(|| target.segments.into_iter().collect()))
     }
 
     fn is(target: &str, segments: &[&str]) {
@@ -152,6 +170,28 @@ mod tests {
             assert!(path(target).is_err(), "{target}");
         }
         assert!(Target::parse(&Method::GET, b"/\xff").is_err());
-        assert_eq!(Target::parse(&Method::OPTIONS, b"*"), Ok(Target { segments: None, authority: None }));
+        let all = Target::parse(&Method::OPTIONS, b"*").expect("the server itself");
+        assert!(all.segments.is_empty() && all.authority.is_none());
+    }
+
+    #[test]
+    fn parameters_are_decoded_once_and_stand_once() {
+        let folder = |query: &str| Target::parse(&Method::PUT, format!("/x{query}").as_bytes())?.parameter("folder");
+        for (query, value) in [
+            ("", None),
+            ("?", None),
+            ("?a=b", None),
+            ("?Folder=b", None),
+            ("?folder", Some("")),
+            ("?folder=", Some("")),
+            ("?folder=m", Some("m")),
+            ("?a=%&folder=%6d+=?&b", Some("m+=?")),
+            ("?folder=%2541", Some("%41")),
+        ] {
+            assert_eq!(folder(query), Ok(value.map(str::to_owned)), "{query}");
+        }
+        for query in ["?folder=%", "?folder=%00", "?folder=%ff", "?folder=a&folder=a", "?folder&folder"] {
+            assert!(folder(query).is_err(), "{query}");
+        }
     }
 }

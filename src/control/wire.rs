@@ -3,7 +3,7 @@
 //! Tokens and passwords pass through here, so the buffer is wiped wherever it is consumed, moved or dropped. Every
 //! wait has its patience; whoever floods is made to wait for the next turn.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -14,8 +14,13 @@ use smol::{Async, Timer};
 use zeroize::Zeroize;
 
 use crate::limits::{
-    BODY_PATIENCE, DRAIN_PATIENCE, HEAD_PATIENCE, IDLE_PATIENCE, INLET_FIRST_BYTES, SHUTDOWN_GRACE, WRITE_PATIENCE,
+    BODY_PATIENCE, CLIENT_HEAD_BYTES, DRAIN_PATIENCE, HEAD_PATIENCE, IDLE_PATIENCE, INLET_FIRST_BYTES, SHUTDOWN_GRACE,
+    STREAM_TURN, UPLOAD_SILENCE, WRITE_PATIENCE,
 };
+
+/// Tries to write in one [`Patience::write`]. The kernel calls a socket writable once a third of its buffer is free
+/// (tcp(7), unix(7)) and takes bytes long before that: a slow reader of a large buffer shows only when one tries.
+const TRIES_TO_WRITE: u32 = 8;
 
 /// How long a client may keep the port waiting, in each place where it can.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +28,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     pub(super) idle: Duration,
     pub(super) body: Duration,
+    pub(super) upload: Duration,
+    pub(super) turn: Duration,
     pub(super) write: Duration,
     pub(super) drain: Duration,
     pub(super) shutdown: Duration,
@@ -34,6 +41,8 @@ impl Default for Patience {
             head: HEAD_PATIENCE,
             idle: IDLE_PATIENCE,
             body: BODY_PATIENCE,
+            upload: UPLOAD_SILENCE,
+            turn: STREAM_TURN,
             write: WRITE_PATIENCE,
             drain: DRAIN_PATIENCE,
             shutdown: SHUTDOWN_GRACE,
@@ -60,6 +69,22 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes).await,
             Self::Unix(stream) => stream.write_all(bytes).await,
+        }
+    }
+
+    async fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(parts).await,
+            Self::Unix(stream) => stream.write_vectored(parts).await,
+        }
+    }
+
+    /// Makes the end that follows an abort, so that no client takes it for the end of its answer, and the kernel does
+    /// not keep what nobody reads. A unix socket knows no such end.
+    fn abort(&self) {
+        if let Self::Tcp(stream) = self {
+            // No reason to fail: the length or the last chunk is missing all the same.
+            let _clean_end = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
         }
     }
 
@@ -150,6 +175,44 @@ impl Wire {
     /// Sends all of `bytes`, or fails once `patience` is over.
     pub(super) async fn send(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
         within(Timer::after(patience), self.stream.write_all(bytes)).await
+    }
+
+    /// Sends all of `parts`, or fails once the client has taken no byte for `patience`.
+    pub(super) async fn stream(&mut self, mut parts: &mut [IoSlice<'_>], patience: Duration) -> io::Result<()> {
+        let mut taken = Instant::now();
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match within(Timer::after(patience / TRIES_TO_WRITE), self.stream.write_vectored(parts)).await {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    IoSlice::advance_slices(&mut parts, count);
+                    taken = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && taken.elapsed() < patience => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The outcome of `work`; `None` when the client leaves before. A client that ends its sending side while it waits
+    /// for a model counts as gone: nothing tells it from one that was killed.
+    pub(super) async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        or(async { Some(work.await) }, async {
+            // A client that sends its next requests already is there. They wait in the buffer, those that fit.
+            while self.arrived().len() < CLIENT_HEAD_BYTES {
+                if matches!(self.more(CLIENT_HEAD_BYTES).await, Ok(0) | Err(_)) {
+                    return None;
+                }
+            }
+            std::future::pending().await
+        })
+        .await
+    }
+
+    /// Ends the connection in the middle of an answer.
+    pub(super) fn cut(&self) {
+        self.stream.abort();
     }
 
     /// Ends the sending side and reads over what still arrives until the client closes too or `patience` is over:
