@@ -32,6 +32,12 @@ pub enum Event {
     UnlockFailed,
     /// An archive without a seal was accepted.
     UnsealedAccepted,
+    /// A resource was uploaded and published.
+    UploadPublished,
+    /// A resource was taken in, to be published when the cloud answers.
+    UploadAccepted,
+    /// An upload was refused or failed.
+    UploadRefused,
 }
 
 impl Event {
@@ -46,6 +52,9 @@ impl Event {
             Self::UnlockReady => "unlock_ready",
             Self::UnlockFailed => "unlock_failed",
             Self::UnsealedAccepted => "unsealed_accepted",
+            Self::UploadPublished => "upload_published",
+            Self::UploadAccepted => "upload_accepted",
+            Self::UploadRefused => "upload_refused",
         }
     }
 }

@@ -443,6 +443,9 @@ pub const LOG_RETENTION_DAYS: u32 = 3650;
 
 // ---- agent ----------------------------------------------------------------------------------------------------
 
+/// After a log-in that the API did not answer, loads do without it for this long.
+pub const AWAY_PAUSE: Duration = Duration::from_secs(30);
+
 /// Requests to unlock that may wait at once for a look at the engine; further ones are told to come again.
 pub const LOOKS_AT_ONCE: usize = 16;
 

@@ -5,13 +5,12 @@ use std::rc::Rc;
 
 use smol::{LocalExecutor, Task};
 
+use super::models::{Arriving, Leaving, ModelDesk};
 use super::parts::{Parts, Ticket};
 use super::unlocker::{Look, Unlocker};
 use crate::archive::{ArchiveError, Identity};
 use crate::audit::{Audit, Event};
-use crate::control::{
-    self, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView, Wanted,
-};
+use crate::control::{self, EngineView, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
 use crate::secret::Credentials;
@@ -35,6 +34,8 @@ pub(super) struct Desk {
     pub(super) executor: Rc<LocalExecutor<'static>>,
     /// The last one of those.
     pub(super) running: RefCell<Option<Task<()>>>,
+    /// Models.
+    pub(super) models: Rc<ModelDesk>,
 }
 
 impl control::Desk for Desk {
@@ -61,7 +62,7 @@ impl control::Desk for Desk {
             unlock: self.unlocker.meter().state(),
             seal: "unsealed",
             engine,
-            cache: None,
+            cache: Some(self.models.view()),
             last_error: self.unlocker.error(),
             notes: self.notes(),
         }
@@ -130,49 +131,27 @@ impl control::Desk for Desk {
         Ok(UnlockAnswer::Started(State::Authenticating))
     }
 
-    type Model = Never;
+    type Model = Leaving;
 
-    async fn load(&self, _: Wanted) -> Result<Never, Report> {
-        Err(without_models())
+    async fn load(&self, wanted: Wanted) -> Result<Leaving, Report> {
+        self.models.load(&wanted).await
     }
 
-    type Upload = Never;
+    type Upload = Arriving;
 
-    async fn upload(&self) -> Result<Never, Report> {
-        Err(without_models())
-    }
-}
-
-/// A model where there are none.
-pub(super) enum Never {}
-
-impl Outgoing for Never {
-    fn length(&self) -> Option<u64> {
-        match *self {}
-    }
-
-    async fn next(&mut self) -> Result<Option<&[u8]>, Report> {
-        match *self {}
-    }
-}
-
-impl Incoming for Never {
-    async fn push(&mut self, _: &[u8]) -> Result<(), Report> {
-        match *self {}
-    }
-
-    async fn finish(self, _: Wanted) -> Result<UploadAnswer, Report> {
-        match self {}
+    async fn upload(&self) -> Result<Arriving, Report> {
+        self.models.upload().await
     }
 }
 
 impl Desk {
-    /// Ends an unlock that was asked for, before the agent gives the state directory back.
+    /// Ends an unlock that was asked for, and what models are under way, before the agent gives the state directory back.
     pub(super) async fn stop(&self) {
         let running = self.running.take();
         if let Some(task) = running {
             task.cancel().await;
         }
+        self.models.stop().await;
     }
 
     /// An archive that is missing or cannot be read is told at once, before anyone logs in for nothing.
@@ -207,14 +186,6 @@ impl Desk {
     }
 }
 
-fn without_models() -> Report {
-    Report {
-        code: Code::NotImplemented,
-        message: "this agent serves no models".into(),
-        next: "install an agent that does".into(),
-    }
-}
-
 fn too_many() -> Report {
     Report {
         code: Code::TooMany,
@@ -223,7 +194,7 @@ fn too_many() -> Report {
     }
 }
 
-fn not_logged_in() -> Report {
+pub(super) fn not_logged_in() -> Report {
     Report {
         code: Code::NotLoggedIn,
         message: "no credentials are held".into(),

@@ -13,6 +13,7 @@
 mod desk;
 mod ledger;
 mod lock;
+mod models;
 mod parts;
 mod setup;
 mod systemd;
@@ -28,15 +29,19 @@ use smol::LocalExecutor;
 use smol::stream::StreamExt as _;
 
 use crate::audit::{Audit, Event};
+use crate::cache::Cache;
+use crate::cloud::CdnClock;
 use crate::config::{Config, Listen, UnlockMode};
 use crate::control::{self, Listener};
 use crate::error::chain;
 use crate::logging;
 use crate::net::turn::block_on;
+use crate::resource::{ModelParts, Models};
 use crate::secret::Credentials;
 use crate::unlock::Meter;
 
 use desk::Desk;
+use models::ModelDesk;
 use setup::{Setup, StartRefused};
 use unlocker::Unlocker;
 
@@ -54,7 +59,7 @@ pub enum Ending {
 }
 
 /// Runs the agent until it is asked to end. Why it did not start is said in one line on standard error.
-pub fn run(config: &Config) -> Ending {
+pub fn run(config: Config) -> Ending {
     let daily = logging::start(&config.log);
     let setup = match Setup::of(config) {
         Ok(setup) => setup,
@@ -84,7 +89,7 @@ fn refuse(refused: &StartRefused) -> Ending {
 }
 
 async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'static>>) -> Ending {
-    let Setup { lock, board, archive, parts, listen, guard, credentials, unlock, clock } = setup;
+    let Setup { lock, board, archive, parts, listen, guard, credentials, unlock, clock, models } = setup;
     let started = async {
         let mut listeners = Vec::new();
         for address in &listen {
@@ -107,6 +112,23 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     systemd::ready();
     audit.note(Event::AgentStarted, None, None);
 
+    let models = Models::new(ModelParts {
+        api: models.api,
+        client: models.client,
+        cache: Rc::new(Cache::open(models.cache).await),
+        salts: models.salts,
+        hardware: models.hardware,
+        over: models.over,
+        offline: models.offline,
+        upload_role: models.upload_role,
+        state_dir: models.state_dir,
+        executor: Rc::clone(&executor),
+        clock: clock.clone(),
+        cdn_clock: CdnClock::system(),
+    });
+    let own = credentials.as_ref().map(Credentials::duplicate);
+    let models = Rc::new(ModelDesk::new(models, Rc::clone(&parts), own, Rc::clone(&audit), clock.clone()));
+
     let meter = Rc::new(Meter::new(clock.clone()));
     let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&audit)));
     let by_itself = credentials.as_ref().filter(|_| unlock == UnlockMode::Auto).map(Credentials::duplicate);
@@ -119,8 +141,12 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         audit: Rc::clone(&audit),
         executor: Rc::clone(&executor),
         running: RefCell::default(),
+        models: Rc::clone(&models),
     });
-    let boot = executor.spawn(async move { unlocker.boot(by_itself).await });
+    let boot = executor.spawn(async move {
+        unlocker.boot(by_itself).await;
+        models.finish_uploads().await;
+    });
     let watchdog = executor.spawn(systemd::watchdog());
 
     let asked_to_end = async {

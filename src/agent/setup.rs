@@ -9,9 +9,11 @@ use super::ledger::Ledger;
 use super::lock::{Lock, LockRefused};
 use super::parts::{ArchivePart, CloudPart, EnginePart, Parts};
 use crate::board::{Board, BoardError};
-use crate::cloud::{Api, RetryPolicy, TokenKey};
-use crate::config::{Config, ConfigError, Listen, UnlockMode};
+use crate::cache::{CacheKey, CacheSettings};
+use crate::cloud::{Api, RetryPolicy, Role, TokenKey};
+use crate::config::{self, Config, ConfigError, Listen, UnlockMode};
 use crate::control::{BindError, Guard};
+use crate::crypto::{AesKey, HardwareHash, Salts};
 use crate::engine::{Engine, EngineAddress};
 use crate::limits::API_WHOLE_CALL;
 use crate::net::tls::client_config;
@@ -38,6 +40,21 @@ pub(super) struct Setup {
     pub(super) unlock: UnlockMode,
     /// The clock that goes on through sleep and is never set.
     pub(super) clock: Clock,
+    /// What the room of models is made of, but for the loop's own.
+    pub(super) models: ModelSettings,
+}
+
+/// What models need of the configuration and of this board.
+pub(super) struct ModelSettings {
+    pub(super) api: Rc<Api>,
+    pub(super) client: Rc<Client>,
+    pub(super) cache: CacheSettings,
+    pub(super) salts: Salts,
+    pub(super) hardware: HardwareHash,
+    pub(super) over: config::Cdn,
+    pub(super) offline: bool,
+    pub(super) upload_role: Role,
+    pub(super) state_dir: PathBuf,
 }
 
 /// Why the agent does not start.
@@ -91,7 +108,7 @@ impl std::error::Error for StartRefused {
 
 impl Setup {
     /// Reads what the configuration names and takes the lock.
-    pub(super) fn of(config: &Config) -> Result<Self, StartRefused> {
+    pub(super) fn of(config: Config) -> Result<Self, StartRefused> {
         let clock = Clock::boot();
         let board = Board::detect(&config.board).map_err(StartRefused::Board)?;
         for (fact, why) in board.missing() {
@@ -128,6 +145,8 @@ impl Setup {
             token: config.control.token().map_err(StartRefused::Config)?,
         };
         let credentials = config.boot_credentials().map_err(StartRefused::Config)?;
+        let upload_role = Role::named(&config.control.upload_role)
+            .ok_or_else(|| refuse("control.upload_role", &Role::ALL.map(Role::as_str).join(", ")))?;
 
         let dir = &config.state.dir;
         let unusable = |source| StartRefused::State { dir: dir.clone(), source };
@@ -136,6 +155,23 @@ impl Setup {
             Ok(lock) => lock,
             Err(LockRefused::Held) => return Err(StartRefused::AnotherAgent(dir.clone())),
             Err(LockRefused::Unavailable(source)) => return Err(unusable(source)),
+        };
+        let sizes = &board.profile.cache;
+        let models = ModelSettings {
+            api: Rc::clone(&api),
+            client: Rc::clone(&client),
+            cache: CacheSettings {
+                dir: config.cache.dir.clone(),
+                max_bytes: config.cache.max_bytes.unwrap_or(sizes.max_bytes),
+                reserve_bytes: config.cache.reserve_bytes.unwrap_or(sizes.reserve_bytes),
+                key: CacheKey::of(&AesKey::from_text(&config.keys.resource_key())),
+            },
+            hardware: config.keys.hardware_hash(board.fingerprint.as_str()),
+            salts: config.keys,
+            over: config.cdn,
+            offline: config.cache.offline,
+            upload_role,
+            state_dir: dir.clone(),
         };
         let parts = Parts {
             cloud: CloudPart::new(api, Rc::clone(&client)),
@@ -153,6 +189,7 @@ impl Setup {
             credentials,
             unlock: config.boot.unlock,
             clock,
+            models,
         })
     }
 }

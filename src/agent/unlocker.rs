@@ -224,16 +224,16 @@ impl Unlocker {
 }
 
 /// A pause that doubles up to a bound.
-struct Pause {
+pub(super) struct Pause {
     next: Duration,
 }
 
 impl Pause {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { next: BOOT_FIRST_PAUSE }
     }
 
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         Timer::after(self.next).await;
         self.next = (self.next * 2).min(BOOT_LONGEST_PAUSE);
     }

@@ -66,7 +66,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     match command {
-        Command::Run { source } => Ok(match agent::run(&Config::load(&source)?) {
+        Command::Run { source } => Ok(match agent::run(Config::load(&source)?) {
             Ending::Asked => exit::DONE,
             Ending::Configuration => exit::USAGE,
             Ending::AnotherAgent => exit::ALREADY_RUNNING,

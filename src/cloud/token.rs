@@ -52,13 +52,25 @@ impl Role {
         }
     }
 
+    /// All of them, least first.
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::Operator,
+        Self::Validator,
+        Self::CompanionPc,
+        Self::Admin,
+        Self::ResourceUploader,
+        Self::ApiAdmin,
+    ];
+
+    /// The role of this exact spelling.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
     /// Anything that is not a role by its exact spelling is no role.
     fn of(claim: Option<&Value>) -> Self {
-        let named = claim.and_then(Value::as_str).unwrap_or_default();
-        [Self::Operator, Self::Validator, Self::CompanionPc, Self::Admin, Self::ResourceUploader, Self::ApiAdmin]
-            .into_iter()
-            .find(|role| role.as_str() == named)
-            .unwrap_or(Self::None)
+        claim.and_then(Value::as_str).and_then(Self::named).unwrap_or(Self::None)
     }
 }
 

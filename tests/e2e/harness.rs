@@ -40,7 +40,7 @@ pub(crate) const READER: &str = "reader@example.com";
 
 /// A cloud with a CDN, for boards of [`Board::new`]: [`EMAIL`] may upload, [`READER`] may not.
 pub(crate) fn cloud_with_models() -> Cloud {
-    let salts = azaion_cloud::Salts {
+    let salts = azaion_cloud::keys::Salts {
         hardware: "hw".into(),
         api: "api".into(),
         resource: "res".into(),

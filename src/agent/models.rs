@@ -1,0 +1,229 @@
+//! Models on the control port: who asks, by which log-in, and the way from the port to the room of models.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::lock::Mutex;
+
+use super::parts::Parts;
+use super::unlocker::Pause;
+use crate::audit::{Audit, Event};
+use crate::cloud::{CloudError, Session};
+use crate::control::{self, CacheView, Outgoing, UploadAnswer, Wanted};
+use crate::error::{Code, Report};
+use crate::limits::AWAY_PAUSE;
+use crate::net::Clock;
+use crate::resource::{self, Held, Model, Models, Outcome, ResourceError};
+use crate::secret::Credentials;
+
+/// Loads and uploads, for the desk.
+pub(super) struct ModelDesk {
+    models: Rc<Models>,
+    parts: Rc<Parts>,
+    /// What `[boot]` holds: as good as a log-in, for models.
+    credentials: Option<Credentials>,
+    audit: Rc<Audit>,
+    clock: Clock,
+    /// However many ask at once, one logs in.
+    gate: Mutex<()>,
+    /// Until then no log-in is tried again for a load: the API did not answer the last one.
+    away_until: Cell<Duration>,
+}
+
+impl ModelDesk {
+    /// Models are told of every log-in from now on.
+    pub(super) fn new(
+        models: Rc<Models>,
+        parts: Rc<Parts>,
+        credentials: Option<Credentials>,
+        audit: Rc<Audit>,
+        clock: Clock,
+    ) -> Self {
+        let told = Rc::clone(&models);
+        parts.cloud.greet(move |session| told.logged_in(session));
+        Self { models, parts, credentials, audit, clock, gate: Mutex::new(()), away_until: Cell::default() }
+    }
+
+    /// What `/status` shows.
+    pub(super) fn view(&self) -> CacheView {
+        let view = self.models.view();
+        CacheView {
+            entries: view.cache.entries,
+            bytes: view.cache.bytes,
+            max_bytes: Some(view.cache.max_bytes),
+            bytes_written: view.cache.bytes_written,
+            uploads_waiting: u64::try_from(view.uploads_waiting).unwrap_or(u64::MAX),
+            usable: view.cache.unusable.is_none(),
+        }
+    }
+
+    /// Opens a model for a client.
+    pub(super) async fn load(&self, wanted: &Wanted) -> Result<Leaving, Report> {
+        let (held, log_in) = self.held().await?;
+        let model = self.models.load(held, &wanted.folder, &wanted.name).await;
+        model.map(Leaving).map_err(|error| match (&error, log_in) {
+            // What kept the log-in from happening says more than that there was none.
+            (ResourceError::Offline { cause: None, .. }, Some(failed)) => Report { next: Report::of(&error).next, ..failed },
+            _ => self.told("load", &error),
+        })
+    }
+
+    /// Lets an upload begin.
+    pub(super) async fn upload(&self) -> Result<Arriving, Report> {
+        let session = self.session().await?;
+        let user = session.user().id;
+        match self.models.upload(session).await {
+            Ok(incoming) => Ok(Arriving { incoming, audit: Rc::clone(&self.audit), user }),
+            Err(error) => {
+                let report = self.told("upload", &error);
+                self.audit.note(Event::UploadRefused, Some(&user), Some(report.code));
+                Err(report)
+            }
+        }
+    }
+
+    /// Whoever is logged in; nobody is, but `[boot]` holds credentials: one attempt to log in with them, and without an
+    /// answer the credentials alone, with what the attempt said.
+    async fn held(&self) -> Result<(Held, Option<Report>), Report> {
+        if let Some(session) = self.parts.cloud.held() {
+            return Ok((Held::Session(session), None));
+        }
+        let Some(credentials) = &self.credentials else { return Err(super::desk::not_logged_in()) };
+        let _alone = self.gate.lock().await;
+        if let Some(session) = self.parts.cloud.held() {
+            return Ok((Held::Session(session), None));
+        }
+        if self.clock.now() < self.away_until.get() {
+            return Ok((Held::Credentials(credentials.duplicate()), Some(still_away())));
+        }
+        match self.parts.cloud.log_in_at_once(credentials).await {
+            Ok(session) => {
+                self.note_log_in(&session);
+                Ok((Held::Session(session), None))
+            }
+            Err(error) if resource::is_unreachable(&error) => {
+                self.away_until.set(self.clock.now() + AWAY_PAUSE);
+                let report = Report::of(&error);
+                log::warn!("no log-in for a model: {} ({})", report.message, report.code);
+                Ok((Held::Credentials(credentials.duplicate()), Some(report)))
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    /// Whoever is logged in, or a log-in with what `[boot]` holds.
+    async fn session(&self) -> Result<Rc<Session>, Report> {
+        if let Some(session) = self.parts.cloud.held() {
+            return Ok(session);
+        }
+        let Some(credentials) = &self.credentials else { return Err(super::desk::not_logged_in()) };
+        let _alone = self.gate.lock().await;
+        if let Some(session) = self.parts.cloud.held() {
+            return Ok(session);
+        }
+        match self.parts.cloud.log_in(credentials).await {
+            Ok(session) => {
+                self.note_log_in(&session);
+                Ok(session)
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    /// After a start: uploads wait, and nobody may come for days to log in.
+    pub(super) async fn finish_uploads(&self) {
+        if self.credentials.is_none() {
+            return;
+        }
+        let mut pause = Pause::new();
+        while self.models.view().uploads_waiting > 0 && self.parts.cloud.held().is_none() {
+            match self.session().await {
+                Ok(_) => return,
+                Err(report) if report.code == Code::CredentialsWrong => return,
+                Err(_) => pause.wait().await,
+            }
+        }
+    }
+
+    /// Ends downloads and uploads where they are.
+    pub(super) async fn stop(&self) {
+        self.models.stop().await;
+    }
+
+    fn note_log_in(&self, session: &Session) {
+        self.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
+    }
+
+    fn refused(&self, error: &CloudError) -> Report {
+        let report = Report::of(error);
+        self.audit.note(Event::LoginRefused, None, Some(report.code));
+        log::warn!("log-in failed: {} ({})", report.message, report.code);
+        report
+    }
+
+    fn told(&self, what: &str, error: &ResourceError) -> Report {
+        let report = Report::of(error);
+        log::warn!("{what}: {} ({}); next: {}", report.message, report.code, report.next);
+        report
+    }
+}
+
+/// A model on its way out.
+pub(super) struct Leaving(Model);
+
+impl Outgoing for Leaving {
+    fn length(&self) -> Option<u64> {
+        self.0.length()
+    }
+
+    async fn next(&mut self) -> Result<Option<&[u8]>, Report> {
+        self.0.next().await.map_err(|error| {
+            let report = Report::of(&error);
+            log::warn!("load: {} ({}); next: {}", report.message, report.code, report.next);
+            report
+        })
+    }
+}
+
+/// A model on its way in.
+pub(super) struct Arriving {
+    incoming: resource::Incoming,
+    audit: Rc<Audit>,
+    user: String,
+}
+
+impl control::Incoming for Arriving {
+    async fn push(&mut self, piece: &[u8]) -> Result<(), Report> {
+        self.incoming.push(piece).await.map_err(|error| Report::of(&error))
+    }
+
+    async fn finish(self, wanted: Wanted) -> Result<UploadAnswer, Report> {
+        let Self { incoming, audit, user } = self;
+        match incoming.finish(wanted.folder, wanted.name).await {
+            Ok(Outcome::Published) => {
+                audit.note(Event::UploadPublished, Some(&user), None);
+                Ok(UploadAnswer::Published)
+            }
+            Ok(Outcome::Accepted) => {
+                audit.note(Event::UploadAccepted, Some(&user), None);
+                Ok(UploadAnswer::Accepted)
+            }
+            Err(error) => {
+                let report = Report::of(&error);
+                log::warn!("upload: {} ({}); next: {}", report.message, report.code, report.next);
+                audit.note(Event::UploadRefused, Some(&user), Some(report.code));
+                Err(report)
+            }
+        }
+    }
+}
+
+fn still_away() -> Report {
+    Report {
+        code: Code::ApiUnreachable,
+        message: "the API did not answer a moment ago".into(),
+        next: "check the board's network, wait half a minute and try again".into(),
+    }
+}
