@@ -130,7 +130,8 @@ async fn resource_put(shared: &Shared, folder: &str, head: &Parts, body: Bytes) 
     let mut parts = multer::Multipart::new(Full::new(body).into_data_stream(), boundary);
     while let Some(part) = parts.next_field().await.map_err(malformed)? {
         let (Some("data"), Some(name)) = (part.name(), part.file_name()) else { continue };
-        let name = name.to_owned();
+        // Browsers, curl and the agent escape a quote so (WHATWG HTML, "multipart/form-data"); CR and LF are in no name.
+        let name = name.replace("%22", "\"");
         let bytes = part.bytes().await.map_err(malformed)?;
         lock(&shared.store).put_file(folder, &name, bytes.to_vec());
         return Ok(Response::new(whole(Bytes::new())));

@@ -68,10 +68,8 @@ impl Cloud {
         let addr = listener.local_addr()?;
         let tls = TlsAcceptor::from(tls);
         drop(runtime.spawn(serve(listener, Some(tls.clone()), Arc::clone(&shared))));
-        let s3 = match options.s3 {
-            false => None,
-            true => Some(S3::start(runtime.handle(), tls, options.s3_dir.as_deref())?),
-        };
+        let dir = options.s3_dir.as_deref();
+        let s3 = if options.s3 { Some(S3::start(runtime.handle(), tls, dir)?) } else { None };
         let cloud = Self { addr, ca_pem, shared, s3, runtime: Some(runtime) };
         if let Some(s3) = &cloud.s3 {
             cloud.put_resource("", "cdn.yaml", s3.cdn_yaml(&s3.url()).into_bytes());

@@ -122,7 +122,7 @@ impl Default for ServerTime {
 /// [`crate::Cloud::ca_pem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Leaf {
-    /// For `localhost` and `127.0.0.1`, valid now and at any time a board without a clock believes in.
+    /// For `localhost`, `127.0.0.1` and the far end of `tests/tools/thin-link`, valid now and at any time a board without a clock believes in.
     #[default]
     Good,
     /// For another name only.

@@ -1,4 +1,4 @@
-//! The CDN: an S3 server in process, with real SigV4, on ports of its own beside the API's.
+//! The CDN: an S3 server in process, with real signatures, on ports of its own beside the API's.
 //!
 //! The protocol is the crate `s3s`: signatures, XML, headers. What the operations do is [`store`]'s, and the faults and
 //! the record of calls are `server`'s. It must never look at a secret key: `s3s` checks signatures, [`operations`] says
@@ -10,6 +10,7 @@ mod operations;
 mod server;
 mod store;
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -45,10 +46,19 @@ impl S3Keys {
     fn random(who: &str) -> io::Result<Self> {
         let mut bytes = [0; 20];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&bytes);
         let (access, secret) = hex.split_at(8);
         Ok(Self { access: format!("{who}{access}"), secret: format!("secret{secret}") })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // A string takes everything.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }
 
 impl std::fmt::Debug for S3Keys {

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use s3s::crypto::{Checksum as _, Md5};
 
+use super::hex;
 use crate::lock;
 
 /// Why an operation cannot be.
@@ -92,7 +93,7 @@ impl Draft {
     pub(crate) fn finish(mut self) -> Stored {
         let md5 = std::mem::replace(&mut self.md5, Md5::new()).finalize();
         self.file = None;
-        Stored { file: self.path.clone(), size: self.size, etag: hex(md5), md5, modified: SystemTime::now() }
+        Stored { file: self.path.clone(), size: self.size, etag: hex(&md5), md5, modified: SystemTime::now() }
     }
 }
 
@@ -189,7 +190,7 @@ impl Store {
         fs::hard_link(from, &file).or_else(|_| fs::copy(from, &file).map(drop))?;
         let md5 = md5.finalize();
         self.make_bucket(bucket);
-        let stored = Stored { file, size, etag: hex(md5), md5, modified: SystemTime::now() };
+        let stored = Stored { file, size, etag: hex(&md5), md5, modified: SystemTime::now() };
         self.put(bucket, key, stored).map(drop)
     }
 
@@ -200,7 +201,7 @@ impl Store {
     pub(crate) fn begin(&self, bucket: &str, key: &str) -> Result<String, Trouble> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let id = hex(bytes);
+        let id = hex(&bytes);
         let mut inner = lock(&self.inner);
         if !inner.buckets.contains_key(bucket) {
             return Err(Trouble::NoSuchBucket);
@@ -243,12 +244,14 @@ impl Store {
             io::copy(&mut File::open(&part.file)?, file)?;
         }
         let mut of_parts = Md5::new();
-        parts.iter().for_each(|part| of_parts.update(&part.md5));
+        for part in &parts {
+            of_parts.update(&part.md5);
+        }
         let mut stored = draft.finish();
         stored.md5 = of_parts.finalize();
         stored.size = parts.iter().map(|part| part.size).sum();
         // As AWS forms it, and clients that check MD5 know it by the dash.
-        stored.etag = format!("{}-{}", hex(stored.md5), parts.len());
+        stored.etag = format!("{}-{}", hex(&stored.md5), parts.len());
         let stored = self.put(at.0, at.1, stored)?;
         lock(&self.inner).uploads.remove(at.2);
         Ok(stored)
@@ -276,8 +279,4 @@ impl Inner {
         let upload = self.uploads.get_mut(id).ok_or(Trouble::NoSuchUpload)?;
         if upload.bucket == bucket && upload.key == key { Ok(upload) } else { Err(Trouble::NoSuchUpload) }
     }
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
