@@ -2,6 +2,8 @@
 
 mod bounds;
 mod calls;
+mod load;
+mod upload;
 
 use std::cell::{Cell, RefCell};
 use std::net::{Shutdown, SocketAddr};
@@ -13,12 +15,17 @@ use smol::channel::{Receiver, Sender};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 
+use self::load::Shelf;
+use self::upload::Inbox;
 use super::*;
 use crate::config::Listen;
 use crate::error::{Code, Report};
 use crate::net::turn;
 use crate::secret::Credentials;
 use crate::unlock::{Progress, State};
+
+/// Models at one time.
+const STREAMS: usize = 3;
 
 /// An agent that does what the test sets.
 struct FakeDesk {
@@ -30,6 +37,24 @@ struct FakeDesk {
     gate: RefCell<Option<Receiver<()>>>,
     /// Told when a login has begun.
     begun: Sender<()>,
+    /// What `load` hands out.
+    shelf: Shelf,
+    /// Where `upload` puts what it gets.
+    inbox: Inbox,
+}
+
+impl FakeDesk {
+    fn new(begun: Sender<()>) -> Self {
+        Self {
+            unlock: Cell::new(UnlockAnswer::Started(State::Authenticating)),
+            state: Cell::new(State::Idle),
+            seen: RefCell::default(),
+            gate: RefCell::default(),
+            begun,
+            shelf: Shelf::default(),
+            inbox: Inbox::default(),
+        }
+    }
 }
 
 impl Desk for FakeDesk {
@@ -70,6 +95,18 @@ impl Desk for FakeDesk {
         self.seen.borrow_mut().push(sent.unwrap_or_default());
         Ok(self.unlock.get())
     }
+
+    type Model = load::FakeModel;
+
+    async fn load(&self, wanted: Wanted) -> Result<Self::Model, Report> {
+        self.shelf.open(wanted).await
+    }
+
+    type Upload = upload::FakeUpload;
+
+    async fn upload(&self) -> Result<Self::Upload, Report> {
+        self.inbox.open().await
+    }
 }
 
 /// A port that runs, and what the test may turn on it.
@@ -93,13 +130,7 @@ fn with_seats(seats: usize, guard: Guard, patience: Patience, test: impl AsyncFn
         let listener = Listener::bind(&"127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
         let Listen::Tcp(address) = listener.local_addr().expect("bound") else { panic!("bound to tcp") };
         let (begun, begins) = smol::channel::unbounded();
-        let desk = Rc::new(FakeDesk {
-            unlock: Cell::new(UnlockAnswer::Started(State::Authenticating)),
-            state: Cell::new(State::Idle),
-            seen: RefCell::default(),
-            gate: RefCell::default(),
-            begun,
-        });
+        let desk = Rc::new(FakeDesk::new(begun));
         let clock = Clock::manual();
         let (shutdown, stopped) = smol::channel::bounded::<()>(1);
         let port = Port {
@@ -108,6 +139,7 @@ fn with_seats(seats: usize, guard: Guard, patience: Patience, test: impl AsyncFn
             attempts: Attempts::new(clock.now()),
             clock: clock.clone(),
             patience,
+            streams: Semaphore::new(STREAMS),
             seats,
         };
         let ended = executor.spawn(run(port, vec![listener], Rc::clone(&executor), async move {

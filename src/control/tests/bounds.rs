@@ -139,19 +139,13 @@ fn a_connection_at_rest_is_small() {
     let clients = Clients::new(1);
     let (begun, _) = smol::channel::unbounded();
     let clock = Clock::manual();
-    let desk = Rc::new(FakeDesk {
-        unlock: Cell::new(UnlockAnswer::Ready),
-        state: Cell::new(State::Idle),
-        seen: RefCell::default(),
-        gate: RefCell::default(),
-        begun,
-    });
     let port = Rc::new(Port {
-        desk,
+        desk: Rc::new(FakeDesk::new(begun)),
         guard: Guard::default(),
         attempts: Attempts::new(clock.now()),
         clock,
         patience: Patience::default(),
+        streams: Semaphore::new(STREAMS),
         seats: 1,
     });
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
