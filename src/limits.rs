@@ -216,6 +216,52 @@ pub const LAYOUT_SPARE_BYTES: u64 = 1024 * 1024;
 
 // ---- cdn ------------------------------------------------------------------------------------------------------
 
+/// `cdn.yaml`, whole; a longer one is refused. Six values of [`CDN_VALUE_BYTES`] and their comments fit.
+pub const CDN_YAML_BYTES: usize = 16 * 1024;
+
+/// One value of `cdn.yaml`; a longer one is refused.
+pub const CDN_VALUE_BYTES: usize = 1024;
+
+/// Nesting of `cdn.yaml`, in values that are not looked at; deeper is refused.
+pub const CDN_YAML_DEPTH: usize = 16;
+
+/// How long a signed request is valid. Also how far behind a board's clock may be before the CDN says so.
+pub const CDN_SIGNATURE_LIFE: Duration = Duration::from_mins(15);
+
+/// A refusal whose `Date` is further from ours than this is taken for one of the clock, and repeated by the server's.
+pub const CDN_CLOCK_SKEW: Duration = Duration::from_mins(1);
+
+/// A body of an XML answer; a longer one is a protocol error.
+pub const CDN_ANSWER_BYTES: usize = 64 * 1024;
+
+/// An entity tag, with its quotes; a longer one is a protocol error.
+pub const CDN_ETAG_BYTES: usize = 256;
+
+/// The id of a multipart upload; a longer one is a protocol error. It stands in the request line of each part.
+pub const CDN_UPLOAD_ID_BYTES: usize = 2048;
+
+/// Parts of one multipart upload (S3's own bound).
+pub const CDN_PARTS: usize = 10_000;
+
+/// The mark that an upload carries, by which its object is known again.
+pub const CDN_MARK_BYTES: usize = 64;
+
+/// Waiting for the answer to the last byte of a part: the store may copy or check it first.
+pub const CDN_STORE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Waiting for the answer to a finished multipart upload: stores that join the parts then need minutes.
+pub const CDN_FINISH_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Bytes read over when a server answers a ranged request with the whole object; an object where more would have to be
+/// is a protocol error.
+pub const CDN_SKIPPED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// A read that brought this much since its last failure has all its attempts again.
+pub const CDN_PROGRESS_BYTES: u64 = 64 * 1024;
+
+/// The end of an object that can be asked for together with its size.
+pub const CDN_TAIL_BYTES: u64 = 64 * 1024;
+
 // ---- cache ----------------------------------------------------------------------------------------------------
 
 // ---- resource -------------------------------------------------------------------------------------------------

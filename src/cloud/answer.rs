@@ -19,7 +19,7 @@ pub(super) struct Said {
     pub(super) message: String,
 }
 
-/// Passes a 200 on and turns everything else into its error; `scrub` takes the secrets out of the server's words.
+/// Passes a success on and turns everything else into its error; `scrub` takes the secrets out of the server's words.
 ///
 /// A 401 or 403 is [`CloudError::Refused`] here, on `/login` too: the caller knows what it means there.
 pub(super) async fn judge(
@@ -30,7 +30,8 @@ pub(super) async fn judge(
 ) -> Result<Response, CloudError> {
     let status = response.status;
     let protocol = |fault| Err(CloudError::Protocol { operation, host: host.to_owned(), fault });
-    if status == StatusCode::OK {
+    // CONTRACT section 1: any 2xx says that an upload was taken.
+    if status == StatusCode::OK || (operation == Operation::PutResource && status.is_success()) {
         return Ok(response);
     }
     if status.is_redirection() {
@@ -50,7 +51,7 @@ pub(super) async fn judge(
 }
 
 /// Seconds as they are; anything else that stands there is a date, or as good as one.
-fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     let value = headers.get(header::RETRY_AFTER)?;
     let seconds = value.to_str().ok().map(str::trim).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     Some(match seconds.map(str::parse) {
@@ -61,7 +62,7 @@ fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
 }
 
 /// Where a redirect leads, without query or fragment: they may carry a credential.
-fn location(headers: &HeaderMap, scrub: &impl Fn(String) -> String) -> String {
+pub(super) fn location(headers: &HeaderMap, scrub: &impl Fn(String) -> String) -> String {
     let bytes = headers.get(header::LOCATION).map_or(&b""[..], |value| value.as_bytes());
     let end = bytes.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(bytes.len());
     shown(&scrub(String::from_utf8_lossy(&bytes[..end]).into_owned()))
@@ -103,7 +104,7 @@ pub(super) fn without(text: String, secret: &str) -> String {
 }
 
 /// `text` as it may be shown: one line, no control or direction characters, at most [`SERVER_MESSAGE_BYTES`].
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let harmless = |c: char| if c.is_control() || is_direction(c) { ' ' } else { c };
     let line = text.chars().map(harmless).collect::<String>();
     let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -111,7 +111,7 @@ impl Api {
     /// # Errors
     /// Those of `attempt`, and those of a log-in that became necessary. The session keeps its token unless a log-in
     /// gave it a new one.
-    pub(crate) async fn bearer<T>(
+    pub(super) async fn bearer<T>(
         &self,
         session: &Session,
         operation: Operation,
@@ -147,7 +147,7 @@ impl Api {
     }
 
     /// Logs in again, unless another call has done so since `generation`.
-    async fn log_in_again(&self, budget: &Budget<'_>, session: &Session, generation: u64) -> Result<(), CloudError> {
+    async fn log_in_again(&self, budget: &Budget, session: &Session, generation: u64) -> Result<(), CloudError> {
         let _alone = session.renewing().await;
         if session.generation() == generation {
             let token = self.login_within(budget, session.credentials()).await?;
@@ -156,7 +156,7 @@ impl Api {
         Ok(())
     }
 
-    async fn login_within(&self, budget: &Budget<'_>, credentials: &Credentials) -> Result<Token, CloudError> {
+    async fn login_within(&self, budget: &Budget, credentials: &Credentials) -> Result<Token, CloudError> {
         self.retrying(budget, Operation::LogIn, async || self.login_once(credentials).await).await
     }
 
@@ -183,9 +183,21 @@ impl Api {
         Token::parse(token, self.token_key.as_ref()).map_err(|fault| self.protocol(operation, ApiFault::Token(fault)))
     }
 
-    /// One attempt: sends the request and passes a 200 on.
-    pub(crate) async fn ask<B: BodySource<Error = Infallible>>(
+    /// One attempt: sends the request and passes a success on.
+    pub(super) async fn ask<B: BodySource<Error = Infallible>>(
         &self,
+        operation: Operation,
+        request: http::request::Builder,
+        body: B,
+        scrub: impl Fn(String) -> String,
+    ) -> Result<Response, CloudError> {
+        self.ask_within(&self.timeouts, operation, request, body, scrub).await
+    }
+
+    /// The same with other time-outs.
+    pub(super) async fn ask_within<B: BodySource<Error = Infallible>>(
+        &self,
+        timeouts: &Timeouts,
         operation: Operation,
         request: http::request::Builder,
         body: B,
@@ -196,13 +208,18 @@ impl Api {
         let request = request.map_err(|error| {
             self.net(operation, NetError::Request { source: ureq_proto::Error::BadHeader(error.to_string()) })
         })?;
-        let response = self.client.exchange(self.url.endpoint(), request, body, &self.timeouts).await;
+        let response = self.client.exchange(self.url.endpoint(), request, body, timeouts).await;
         let response = response.map_err(|error| self.net(operation, error.into()))?;
         answer::judge(response, operation, &self.url.host(), scrub).await
     }
 
     /// The body of an answer, at most `limit` bytes.
-    async fn body(&self, operation: Operation, response: Response, limit: usize) -> Result<Vec<u8>, CloudError> {
+    pub(super) async fn body(
+        &self,
+        operation: Operation,
+        response: Response,
+        limit: usize,
+    ) -> Result<Vec<u8>, CloudError> {
         response.bytes(limit).await.map_err(|error| match error {
             NetError::TooLarge { part: Part::Body, .. } => self.protocol(operation, ApiFault::TooLong { limit }),
             other => self.net(operation, other),
@@ -212,7 +229,7 @@ impl Api {
     /// Makes `attempt` until it succeeds, fails for good, or the budget is used up.
     async fn retrying<T>(
         &self,
-        budget: &Budget<'_>,
+        budget: &Budget,
         operation: Operation,
         mut attempt: impl AsyncFnMut() -> Result<T, CloudError>,
     ) -> Result<T, CloudError> {
@@ -229,6 +246,14 @@ impl Api {
             }
             Timer::after(pause).await;
         }
+    }
+
+    pub(super) const fn url(&self) -> &BaseUrl {
+        &self.url
+    }
+
+    pub(super) const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     fn net(&self, operation: Operation, source: NetError) -> CloudError {

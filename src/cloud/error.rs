@@ -17,6 +17,10 @@ pub enum Operation {
     LogIn,
     /// `GET /binary-split/key-fragment`.
     KeyFragment,
+    /// `POST /resources/get`.
+    Resource,
+    /// `POST /resources`.
+    PutResource,
 }
 
 impl Operation {
@@ -25,6 +29,8 @@ impl Operation {
         match self {
             Self::LogIn => "log-in",
             Self::KeyFragment => "key fragment",
+            Self::Resource => "resource",
+            Self::PutResource => "resource upload",
         }
     }
 }
@@ -86,6 +92,11 @@ pub enum CloudError {
         /// What the server said.
         message: String,
     },
+    /// The API knows no file of this name.
+    Unknown {
+        /// What the server said.
+        message: String,
+    },
     /// A failure of the server's own.
     Failed {
         /// The call.
@@ -142,15 +153,17 @@ impl CloudError {
                 | NetError::BodyLength { .. }
                 | NetError::Request { .. } => Again::Never,
             },
-            Self::WrongCredentials { .. } | Self::Refused { .. } | Self::Failed { .. } | Self::Protocol { .. } => {
-                Again::Never
-            }
+            Self::WrongCredentials { .. }
+            | Self::Refused { .. }
+            | Self::Unknown { .. }
+            | Self::Failed { .. }
+            | Self::Protocol { .. } => Again::Never,
         }
     }
 }
 
 /// `: message`, or nothing.
-struct Said<'a>(&'a str);
+pub(super) struct Said<'a>(pub(super) &'a str);
 
 impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,6 +180,7 @@ impl fmt::Display for CloudError {
             Self::Refused { operation, status, message } => {
                 write!(f, "{operation}: the API refuses this account with {status}{}", Said(message))
             }
+            Self::Unknown { message } => write!(f, "the API knows no resource of this name{}", Said(message)),
             Self::Failed { operation, status, error_code: None, message, .. } => {
                 write!(f, "{operation}: the API failed with {status}{}", Said(message))
             }
@@ -201,7 +215,7 @@ impl error::Error for CloudError {
                 ApiFault::Fragment(source) => Some(source),
                 ApiFault::Redirect { .. } | ApiFault::Status(_) | ApiFault::TooLong { .. } => None,
             },
-            Self::WrongCredentials { .. } | Self::Refused { .. } | Self::Failed { .. } => None,
+            Self::WrongCredentials { .. } | Self::Refused { .. } | Self::Unknown { .. } | Self::Failed { .. } => None,
         }
     }
 }
@@ -211,6 +225,7 @@ impl Explain for CloudError {
         match self {
             Self::WrongCredentials { .. } => Code::CredentialsWrong,
             Self::Refused { .. } => Code::ApiRefused,
+            Self::Unknown { .. } => Code::ResourceUnknown,
             Self::Failed { .. } => Code::ApiFailed,
             Self::Protocol { .. } => Code::ApiProtocol,
             Self::Net { source, .. } => match source {
@@ -231,6 +246,9 @@ impl Explain for CloudError {
             Self::WrongCredentials { .. } => "check e-mail address and password, then log in again".into(),
             Self::Refused { operation, .. } => {
                 format!("ask an administrator whether this account may use this call ({operation})")
+            }
+            Self::Unknown { .. } => {
+                "check name and folder, which are case-sensitive; if they are right, upload the resource first".into()
             }
             Self::Failed { retry_after: Some(RetryAfter::Seconds(pause)), .. } => {
                 format!("wait {} s, then try again", pause.as_secs())

@@ -57,16 +57,16 @@ pub(super) enum Again {
 }
 
 /// What is left of the attempts and the time of one call.
-pub(super) struct Budget<'a> {
-    policy: &'a RetryPolicy,
-    clock: &'a Clock,
+pub(super) struct Budget {
+    policy: RetryPolicy,
+    clock: Clock,
     began: Duration,
     failed: Cell<u32>,
 }
 
-impl<'a> Budget<'a> {
-    pub(super) fn begin(policy: &'a RetryPolicy, clock: &'a Clock) -> Self {
-        Self { policy, clock, began: clock.now(), failed: Cell::new(0) }
+impl Budget {
+    pub(super) fn begin(policy: &RetryPolicy, clock: &Clock) -> Self {
+        Self { policy: *policy, clock: clock.clone(), began: clock.now(), failed: Cell::new(0) }
     }
 
     /// Attempts that have failed.

@@ -23,6 +23,23 @@ pub trait BodySource {
     }
 }
 
+/// A source that is lent, so that the same one can be sent again.
+impl<B: BodySource> BodySource for &mut B {
+    type Error = B::Error;
+
+    fn length(&self) -> Option<u64> {
+        (**self).length()
+    }
+
+    async fn next(&mut self) -> Result<Option<&[u8]>, Self::Error> {
+        (**self).next().await
+    }
+
+    fn rewind(&mut self) -> bool {
+        (**self).rewind()
+    }
+}
+
 /// A request without a body.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoBody;

@@ -1,0 +1,1 @@
+//! Reading against servers that answer by a script.

@@ -1,0 +1,1 @@
+//! Writing against servers that answer by a script.
