@@ -279,9 +279,6 @@ pub const SMALL_SEALED_BYTES: usize = SMALL_BYTES + 32;
 /// A small part in its box on flash: format, IV, padding, tag.
 pub const BOX_BYTES: usize = SMALL_BYTES + 128;
 
-/// `cdn.yaml` under the API key: six short texts.
-pub const CDN_YAML_BYTES: usize = 64 * 1024;
-
 /// An unsplit resource up to this long is decrypted whole before its first byte goes out: its length is then known.
 pub const WHOLE_AT_ONCE_BYTES: u64 = 64 * 1024;
 
@@ -296,6 +293,10 @@ pub const OFFLINE_TRY: Duration = Duration::from_secs(3);
 
 /// After a try that failed the API is not tried again for this long, where there is something to serve without it.
 pub const OFFLINE_REST: Duration = Duration::from_secs(30);
+
+/// How often one chunk is fetched again for one reader because flash gives it back damaged; then the rest comes from the
+/// CDN without flash, which is not worn by writing to it over and over.
+pub const CHUNK_REPAIRS: u32 = 2;
 
 /// Ranges of one object that are fetched at once. More than one only where a link is long or thin.
 pub const DOWNLOAD_WORKERS: usize = 4;
@@ -318,6 +319,9 @@ pub const UPLOAD_PART_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Parts of one multipart upload (S3's bound); beyond it parts are longer.
 pub const UPLOAD_PARTS: u64 = 10_000;
+
+/// How often one attempt begins an upload anew that the store does not know any more.
+pub const UPLOAD_RESTARTS: u32 = 2;
 
 /// Uploads that are sent at once; others wait their turn.
 pub const PUBLISHING: usize = 2;

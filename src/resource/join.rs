@@ -111,6 +111,8 @@ pub(super) struct Join {
     decryptor: Decryptor,
     /// Bytes of plain text that are still to come out of the big part.
     left: u64,
+    /// How many of the last block's bytes are plain text, as the end said.
+    kept: usize,
     /// Sealed bytes of the big part that are still to go in.
     sealed_left: u64,
 }
@@ -138,7 +140,7 @@ impl Join {
         decryptor.blocks(&mut plain);
         decryptor.chain_from(chain);
         let left = shape.big - BLOCK_BYTES + kept as u64;
-        Ok((Self { decryptor, left, sealed_left: shape.big }, plain))
+        Ok((Self { decryptor, left, kept, sealed_left: shape.big }, plain))
     }
 
     /// Bytes of plain text that are still to come out of the big part.
@@ -148,14 +150,25 @@ impl Join {
 
     /// Decrypts the next piece of the big part where it lies and says how many of its bytes are plain text.
     ///
+    /// # Errors
+    /// The last piece does not end as the end that was seen first.
+    ///
     /// # Panics
     /// When the piece is not whole blocks, or more than there is.
-    pub(super) fn piece(&mut self, piece: &mut [u8]) -> usize {
+    pub(super) fn piece(&mut self, piece: &mut [u8]) -> Result<usize, Unjoined> {
         self.sealed_left = self.sealed_left.checked_sub(piece.len() as u64).expect("no more than the big part has");
         self.decryptor.blocks(piece);
+        if self.sealed_left == 0
+            && let Some(last) = piece.last_chunk::<BLOCK>()
+        {
+            let kept = unpad(last).map_err(Unjoined::End)?;
+            if kept != self.kept {
+                return Err(Unjoined::End(BadPadding));
+            }
+        }
         let plain = usize::try_from(self.left).map_or(piece.len(), |left| left.min(piece.len()));
         self.left -= plain as u64;
-        plain
+        Ok(plain)
     }
 }
 
@@ -177,7 +190,7 @@ mod tests {
         let mut plain = plain.to_vec();
         let length = plain.len() as u64 + join.left();
         for piece in big.to_vec().chunks_mut(step * BLOCK) {
-            let kept = join.piece(piece);
+            let kept = join.piece(piece)?;
             plain.extend_from_slice(&piece[..kept]);
         }
         assert_eq!((plain.len() as u64, join.left()), (length, 0));
