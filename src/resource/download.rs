@@ -122,9 +122,8 @@ impl Downloads {
 
 /// What has ended holds its entry no longer.
 fn forget(places: &RefCell<Vec<Place>>, ended: &Rc<Download>) {
-    let is_it = |place: &mut Place| {
-        place.running.take_if(|(download, _)| Rc::ptr_eq(download, ended)).map(|(_, task)| task)
-    };
+    let is_it =
+        |place: &mut Place| place.running.take_if(|(download, _)| Rc::ptr_eq(download, ended)).map(|(_, task)| task);
     let task = places.borrow_mut().iter_mut().find_map(is_it);
     // It is the task that says so: it may run to its end.
     task.into_iter().for_each(Task::detach);

@@ -250,7 +250,9 @@ impl Explain for ResourceError {
                     .as_ref()
                     .map_or_else(|| "check the board's network, then log in".to_owned(), |cause| cause.next_step());
                 let helps = match why {
-                    NotKept::Off => "with [cache] offline = true a model that was loaded once is served without the API",
+                    NotKept::Off => {
+                        "with [cache] offline = true a model that was loaded once is served without the API"
+                    }
                     NotKept::NeverLoaded => "load it once while the API can be reached: then it is kept",
                     NotKept::Incomplete => "let one load of it run to its end while the CDN can be reached",
                 };
@@ -265,7 +267,8 @@ impl Explain for ResourceError {
                 "check [keys] resource_salt; if it is right, upload the resource again".into()
             }
             Self::Damaged(Damage::Parts(Unjoined::Lengths { .. })) => {
-                "wait until the upload that may be under way has ended, then try again; if it stays, upload it again".into()
+                "wait until the upload that may be under way has ended, then try again; if it stays, upload it again"
+                    .into()
             }
             Self::Damaged(_) | Self::Vault(_) | Self::Staged(_) => "upload the resource again".into(),
             Self::Board(_) => "check [state] dir and the board's free memory".into(),

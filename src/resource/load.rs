@@ -144,8 +144,7 @@ impl Models {
         if shape.is_tiny() {
             return Ok(Model::memory(join_tiny(&self.resource_key, &small.bytes, end)?));
         }
-        let (join, head) =
-            Join::begin(&self.resource_key, shape, &small.bytes, end_bytes(end, shape, small)?)?;
+        let (join, head) = Join::begin(&self.resource_key, shape, &small.bytes, end_bytes(end, shape, small)?)?;
         let origin = Origin { models: Rc::clone(self), guest: guest.clone(), target, object };
         Ok(Model::parts(join, head, origin, feed))
     }

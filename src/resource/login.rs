@@ -12,7 +12,7 @@ use super::vault::{self, VaultKey};
 use super::{Held, Models};
 use crate::cloud::{Cdn, CdnSettings, Session};
 use crate::crypto::{AesKey, Digest, unseal};
-use crate::limits::CDN_YAML_BYTES;
+use crate::limits::CDN_YAML_SEALED_BYTES;
 use crate::name::Folder;
 use crate::secret::Credentials;
 
@@ -58,7 +58,7 @@ impl Models {
         let login = self.login_of(session);
         self.without_login.take();
         self.away_since.set(None);
-        let has_uploads = self.parts.cache.uploads().iter().any(|upload| upload.owner() == login.owner);
+        let has_uploads = self.parts.cache.uploads().iter().any(|upload| *upload.owner() == login.owner);
         if self.parts.offline || has_uploads {
             // Ahead of the first load that needs it; who comes earlier waits for the same one.
             let (models, login) = (Rc::clone(self), Rc::clone(&login));
@@ -158,18 +158,12 @@ impl Models {
             if CdnSettings::is_enough_alone(over, true) {
                 return Ok(self.cdn_of(CdnSettings::from_yaml(None, over)?));
             }
-            let limit = CDN_YAML_BYTES + 32;
-            let sealed = self.parts.api.small_resource(
-                &login.session,
-                &self.parts.hardware,
-                &Folder::default(),
-                CDN_YAML,
-                limit,
-            );
+            let (api, hardware, none) = (&self.parts.api, &self.parts.hardware, Folder::default());
+            let sealed = api.small_resource(&login.session, hardware, &none, CDN_YAML, CDN_YAML_SEALED_BYTES);
             let yaml = match sealed.await {
-                Ok(sealed) => {
-                    Some(unseal(&login.api_key, sealed).map_err(|error| ResourceError::Damaged(Damage::ApiKey(error)))?)
-                }
+                Ok(sealed) => Some(
+                    unseal(&login.api_key, sealed).map_err(|error| ResourceError::Damaged(Damage::ApiKey(error)))?,
+                ),
                 // Then what is configured must do, or the error names what is missing.
                 Err(crate::cloud::CloudError::Unknown { .. }) => None,
                 Err(error) => return Err(error.into()),

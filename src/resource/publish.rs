@@ -108,7 +108,7 @@ impl Models {
     /// Goes on with the uploads of this user.
     pub(super) fn resume_uploads(self: &Rc<Self>, login: &Rc<Login>) {
         for upload in self.parts.cache.uploads() {
-            if upload.owner() == login.owner && !self.publisher.is_running(&upload) {
+            if *upload.owner() == login.owner && !self.publisher.is_running(&upload) {
                 log::info!("an upload that was accepted before goes on");
                 let _nobody_waits = self.publish(&upload, Some(Rc::clone(login)));
             }
@@ -133,7 +133,12 @@ impl Models {
         told
     }
 
-    async fn publish_until_done(self: &Rc<Self>, upload: &Rc<Upload>, mut login: Option<Rc<Login>>, tell: &Sender<Told>) {
+    async fn publish_until_done(
+        self: &Rc<Self>,
+        upload: &Rc<Upload>,
+        mut login: Option<Rc<Login>>,
+        tell: &Sender<Told>,
+    ) {
         let news = Rc::clone(&self.publisher.news);
         loop {
             let listener = news.listen();
@@ -150,7 +155,7 @@ impl Models {
                 return;
             }
             // Credentials are not held longer than the agent holds them: after a pause it is the last log-in's turn.
-            let Some(held) = login.take().or_else(|| self.login_for(upload.owner())) else {
+            let Some(held) = login.take().or_else(|| self.login_for(*upload.owner())) else {
                 listener.await;
                 continue;
             };
@@ -267,8 +272,8 @@ impl Models {
             upload.note(UploadStep::Begun(id.clone(), u64::from(per_part) * upload.chunk_bytes())).await?;
             (id, per_part)
         };
-        let mut first = 0;
-        let mut number = 0;
+        let mut first = 0_u32;
+        let mut number = 0_u32;
         while first < upload.chunks() {
             let end = first.saturating_add(per_part).min(upload.chunks());
             number += 1;

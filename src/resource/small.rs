@@ -92,8 +92,8 @@ impl Models {
         name: &ResourceName,
     ) -> Result<Option<Small>, ResourceError> {
         let (api, hardware) = (&self.parts.api, &self.parts.hardware);
-        let asked = api.small_resource(&login.session, hardware, folder, &name.small(), SMALL_SEALED_BYTES);
-        match asked.await {
+        let file = name.small();
+        match api.small_resource(&login.session, hardware, folder, &file, SMALL_SEALED_BYTES).await {
             Ok(sealed) => {
                 let small = unseal(&login.api_key, sealed);
                 let small = small.map_err(|error| ResourceError::Damaged(Damage::ApiKey(error)))?;
