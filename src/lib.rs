@@ -36,5 +36,6 @@ pub mod limits;
 pub mod logging;
 pub mod name;
 pub mod net;
+pub mod resource;
 pub mod secret;
 pub mod unlock;

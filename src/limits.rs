@@ -305,6 +305,72 @@ pub const CACHE_UPLOAD_RECORD_BYTES: u64 = 8 * 1024 * 1024;
 
 // ---- resource -------------------------------------------------------------------------------------------------
 
+/// Sealed bytes from which on the small part has its full length, whatever follows (CONTRACT section 5): an upload keeps
+/// so many in memory, and a shorter resource is joined in memory.
+pub const SPLIT_HEAD_BYTES: usize = 10_240;
+
+/// A small part (CONTRACT section 5); a longer file of that name is none.
+pub const SMALL_BYTES: usize = 3072;
+
+/// A small part under the API key: IV and padding on top.
+pub const SMALL_SEALED_BYTES: usize = SMALL_BYTES + 32;
+
+/// A small part in its box on flash: format, IV, padding, tag.
+pub const BOX_BYTES: usize = SMALL_BYTES + 128;
+
+/// An unsplit resource up to this long is decrypted whole before its first byte goes out: its length is then known.
+pub const WHOLE_AT_ONCE_BYTES: u64 = 64 * 1024;
+
+/// Memory of the password hash that locks kept small parts: OWASP's least for five passes of argon2id.
+pub const VAULT_MEMORY_KIB: u32 = 7168;
+
+/// Passes of that hash.
+pub const VAULT_PASSES: u32 = 5;
+
+/// How long the API is tried before what is kept on flash is served in its place.
+pub const OFFLINE_TRY: Duration = Duration::from_secs(3);
+
+/// After a try that failed the API is not tried again for this long, where there is something to serve without it.
+pub const OFFLINE_REST: Duration = Duration::from_secs(30);
+
+/// How often one chunk is fetched again for one reader because flash gives it back damaged; then the rest comes from the
+/// CDN without flash, which is not worn by writing to it over and over.
+pub const CHUNK_REPAIRS: u32 = 2;
+
+/// Ranges of one object that are fetched at once. More than one only where a link is long or thin.
+pub const DOWNLOAD_WORKERS: usize = 4;
+
+/// The first range of a download: the first byte goes out when its first chunk is there.
+pub const SEGMENT_FIRST_BYTES: u64 = 1024 * 1024;
+
+/// Ranges double up to this: on a fast link a request costs little beside it.
+pub const SEGMENT_LONGEST_BYTES: u64 = 8 * 1024 * 1024;
+
+/// A range that took longer than this calls for one more worker.
+pub const SEGMENT_SLOW: Duration = Duration::from_millis(500);
+
+/// Downloads into the cache at once; further models go straight from the CDN to their clients.
+pub const DOWNLOADS: usize = 8;
+
+/// One part of a multipart upload, and the longest object that is sent in one request. S3 wants 5 MiB at least; a cut
+/// costs at most one.
+pub const UPLOAD_PART_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Parts of one multipart upload (S3's bound); beyond it parts are longer.
+pub const UPLOAD_PARTS: u64 = 10_000;
+
+/// How often one attempt begins an upload anew that the store does not know any more.
+pub const UPLOAD_RESTARTS: u32 = 2;
+
+/// Uploads that are sent at once; others wait their turn.
+pub const PUBLISHING: usize = 2;
+
+/// First pause before an upload is tried again; doubles each time, with jitter.
+pub const PUBLISH_FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Longest pause between two tries of an upload; a log-in ends it.
+pub const PUBLISH_LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
 // ---- control --------------------------------------------------------------------------------------------------
 
 /// Connections that one listener holds at a time. The next one takes the seat of whoever waits longest for its own

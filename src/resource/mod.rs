@@ -1,0 +1,150 @@
+//! Models: resources in two parts, loaded, uploaded, kept.
+//!
+//! ```text
+//!   load     small part: API ──┐                     ┌─ whole on flash: read, verified chunk by chunk
+//!            (or its box)      ├─ version ── entry? ─┼─ not whole: one shared download, followed ──┬─ decrypt ── client
+//!            big part ─────────┘                     └─ no room: straight from the CDN ────────────┘
+//!
+//!   upload   client ── seal, split ── staged on flash ── accepted ── CDN ── confirmed ── API ── cache entry
+//! ```
+//!
+//! CONTRACT section 5 is the format. In memory a model is one piece at a time, whatever its size. This room must never
+//! write plain text to flash, never join parts of which it knows that they are of two uploads, never publish a small part
+//! before its big one is confirmed, and never serve a user what only another one has loaded.
+
+mod download;
+mod error;
+mod join;
+mod load;
+mod login;
+mod model;
+mod publish;
+#[cfg(test)]
+mod samples;
+mod small;
+mod splitter;
+mod upload;
+mod vault;
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::LocalExecutor;
+use smol::lock::OnceCell;
+
+use crate::cache::{Cache, CacheFacts};
+use crate::cloud::{Api, Cdn, CdnClock, Role, Session};
+use crate::config;
+use crate::crypto::{AesKey, HardwareHash, Salts};
+use crate::net::{Client, Clock};
+use crate::secret::Credentials;
+
+pub use error::{Damage, NotKept, ResourceError};
+pub use join::Unjoined;
+pub use model::Model;
+pub use upload::{Incoming, Outcome};
+pub use vault::VaultRefused;
+
+use download::Downloads;
+use login::{Login, Offline};
+use publish::Publisher;
+
+/// What this room is made of.
+pub struct ModelParts {
+    /// The Resource API.
+    pub api: Rc<Api>,
+    /// For the CDN.
+    pub client: Rc<Client>,
+    /// The flash.
+    pub cache: Rc<Cache>,
+    /// `[keys]`: for the resource key, and the API key of each log-in.
+    pub salts: Salts,
+    /// This board.
+    pub hardware: HardwareHash,
+    /// `[cdn]`, which wins over `cdn.yaml`.
+    pub over: config::Cdn,
+    /// `[cache] offline`.
+    pub offline: bool,
+    /// The least role that may upload.
+    pub upload_role: Role,
+    /// Where the board's salt lies.
+    pub state_dir: PathBuf,
+    /// Where downloads and uploads run on.
+    pub executor: Rc<LocalExecutor<'static>>,
+    /// Time since boot.
+    pub clock: Clock,
+    /// The date that requests to the CDN are signed with.
+    pub cdn_clock: CdnClock,
+}
+
+/// Who asks.
+pub enum Held {
+    /// Somebody who is logged in; the token may have expired.
+    Session(Rc<Session>),
+    /// Somebody who could not log in, because the API cannot be reached: is served from what is kept, or not at all.
+    Credentials(Credentials),
+}
+
+/// The state of this room, for observers.
+#[derive(Debug, Clone)]
+pub struct ModelsView {
+    /// What the cache says of itself.
+    pub cache: CacheFacts,
+    /// Downloads into the cache that run.
+    pub downloads: usize,
+    /// Uploads that were accepted and are not published yet, of whichever user.
+    pub uploads_waiting: usize,
+}
+
+/// All models of this board.
+pub struct Models {
+    parts: ModelParts,
+    resource_key: AesKey,
+    /// The last log-in.
+    login: RefCell<Option<Rc<Login>>>,
+    /// Who could not log in, and was here last.
+    without_login: RefCell<Option<Rc<Offline>>>,
+    /// The CDN, where the configuration alone says how to read from it.
+    cdn_alone: OnceCell<Rc<Cdn>>,
+    salt: OnceCell<[u8; 16]>,
+    downloads: Downloads,
+    publisher: Publisher,
+    /// When the API was last found unreachable.
+    away_since: Cell<Option<Duration>>,
+}
+
+impl Models {
+    /// Nobody is logged in yet.
+    pub fn new(parts: ModelParts) -> Rc<Self> {
+        let resource_key = AesKey::from_text(&parts.salts.resource_key());
+        Rc::new(Self {
+            parts,
+            resource_key,
+            login: RefCell::default(),
+            without_login: RefCell::default(),
+            cdn_alone: OnceCell::new(),
+            salt: OnceCell::new(),
+            downloads: Downloads::default(),
+            publisher: Publisher::default(),
+            away_since: Cell::default(),
+        })
+    }
+
+    /// What it holds and does.
+    pub fn view(&self) -> ModelsView {
+        ModelsView {
+            cache: self.parts.cache.facts(),
+            downloads: self.downloads.running(),
+            uploads_waiting: self.parts.cache.uploads().len(),
+        }
+    }
+
+    /// Ends downloads and uploads where they are: the next run goes on with both.
+    pub async fn stop(&self) {
+        self.publisher.stop().await;
+        self.downloads.stop().await;
+        self.parts.cache.settle().await;
+    }
+}
