@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smol::Timer;
 use smol::lock::Mutex;
 
 use super::parts::Parts;

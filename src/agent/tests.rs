@@ -10,9 +10,12 @@ use super::parts::{ArchivePart, CloudPart, EnginePart, Parts};
 use super::unlocker::Look;
 use super::*;
 use crate::archive::Identity;
-use crate::cloud::{Api, RetryPolicy};
+use crate::cache::{CacheKey, CacheSettings};
+use crate::cloud::{Api, RetryPolicy, Role};
+use crate::config;
 use crate::control::Desk as _;
 use crate::control::UnlockAnswer;
+use crate::crypto::{AesKey, Salts};
 use crate::engine::Engine;
 use crate::error::Code;
 use crate::limits::LOOKS_AT_ONCE;
@@ -35,6 +38,29 @@ impl Board {
         let client = Rc::new(Client::new(client_config(None).expect("built-in roots")));
         let url = BaseUrl::parse("http://127.0.0.1:1").expect("loopback");
         let api = Rc::new(Api::new(Rc::clone(&client), url, Clock::boot(), None, RetryPolicy::default()));
+        let executor = Rc::new(LocalExecutor::new());
+        let text = |text: &str| text.to_owned();
+        let salts = Salts { hardware: text("h"), api: text("a"), resource: text("r"), separator: text("") };
+        let settings = CacheSettings {
+            dir: dir.path().join("cache"),
+            max_bytes: 1 << 20,
+            reserve_bytes: 0,
+            key: CacheKey::of(&AesKey::from_text(&salts.resource_key())),
+        };
+        let models = Models::new(ModelParts {
+            api: Rc::clone(&api),
+            client: Rc::clone(&client),
+            cache: Rc::new(block_on(&executor, Cache::open(settings))),
+            hardware: salts.hardware_hash("board"),
+            salts,
+            over: config::Cdn::default(),
+            offline: false,
+            upload_role: Role::ResourceUploader,
+            state_dir: dir.path().to_owned(),
+            executor: Rc::clone(&executor),
+            clock: Clock::boot(),
+            cdn_clock: CdnClock::system(),
+        });
         let socket = format!("unix://{}", dir.path().join("engine").display());
         let parts = Rc::new(Parts {
             cloud: CloudPart::new(api, Rc::clone(&client)),
@@ -45,7 +71,7 @@ impl Board {
         let audit = Rc::new(Audit::new(None));
         let meter = Rc::new(Meter::new(Clock::manual()));
         let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&audit)));
-        let executor = Rc::new(LocalExecutor::new());
+        let models = Rc::new(ModelDesk::new(models, Rc::clone(&parts), None, Rc::clone(&audit), Clock::boot()));
         let desk = Desk {
             board: "test".into(),
             archive,
@@ -55,6 +81,7 @@ impl Board {
             audit,
             executor: Rc::clone(&executor),
             running: RefCell::default(),
+            models,
         };
         Self { dir, desk, executor }
     }

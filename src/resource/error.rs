@@ -115,7 +115,7 @@ impl ResourceError {
 }
 
 /// Whether the API counts as unreachable: no way to it, or what stands before it says so.
-pub(super) fn is_unreachable(error: &CloudError) -> bool {
+pub fn is_unreachable(error: &CloudError) -> bool {
     match error {
         // Another answer than the contract's may come from a portal on the way, but a wrong address as well.
         CloudError::Net { source, .. } => {

@@ -41,7 +41,7 @@ use crate::crypto::{AesKey, HardwareHash, Salts};
 use crate::net::{Client, Clock};
 use crate::secret::Credentials;
 
-pub use error::{Damage, NotKept, ResourceError};
+pub use error::{Damage, NotKept, ResourceError, is_unreachable};
 pub use join::Unjoined;
 pub use model::Model;
 pub use upload::{Incoming, Outcome};
