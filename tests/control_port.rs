@@ -1,14 +1,19 @@
 //! The control port as the technician meets it: through the real `curl`.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
 use std::thread::JoinHandle;
 
 use azaion_loader::config::Listen;
-use azaion_loader::control::{Desk, Guard, Listener, StatusView, UnlockAnswer, UnlockView, UserView, serve};
+use azaion_loader::control::{
+    Desk, Guard, Incoming, Listener, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView, Wanted,
+    serve,
+};
 use azaion_loader::error::{Code, Report};
-use azaion_loader::limits::JSON_BODY_BYTES;
+use azaion_loader::limits::{JSON_BODY_BYTES, PIECE_BYTES};
 use azaion_loader::net::clock::Clock;
 use azaion_loader::net::turn;
 use azaion_loader::secret::{Credentials, SecretText};
@@ -18,7 +23,63 @@ use smol::channel::Sender;
 
 const CREDENTIALS: &str = r#"{"email":"tech@example.com","password":"пароль"}"#;
 
-struct FixedDesk;
+type Shelf = Rc<RefCell<HashMap<(String, String), Rc<Vec<u8>>>>>;
+
+/// Keeps what is uploaded and hands it out again, without telling its length when the folder is `chunked`.
+#[derive(Default)]
+struct FixedDesk {
+    shelf: Shelf,
+    /// What uploads are refused with.
+    refusal: Option<Code>,
+}
+
+/// What is handed out: a model from the shelf, or as many bytes as `zeros` tells.
+struct Model {
+    bytes: Rc<Vec<u8>>,
+    zeros: u64,
+    at: usize,
+    length: Option<u64>,
+    cut: bool,
+}
+
+impl Outgoing for Model {
+    fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    async fn next(&mut self) -> Result<Option<&[u8]>, Report> {
+        if self.zeros > 0 {
+            let count = self.bytes.len().min(usize::try_from(self.zeros).expect("64 bits"));
+            self.zeros -= count as u64;
+            return Ok(Some(&self.bytes[..count]));
+        }
+        let piece = self.bytes[self.at..].chunks(PIECE_BYTES).next();
+        self.at += piece.map_or(0, <[u8]>::len);
+        if piece.is_none() && self.cut { Err(report(Code::CdnChanged)) } else { Ok(piece) }
+    }
+}
+
+struct Upload {
+    bytes: Vec<u8>,
+    shelf: Shelf,
+}
+
+impl Incoming for Upload {
+    async fn push(&mut self, piece: &[u8]) -> Result<(), Report> {
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    async fn finish(self, wanted: Wanted) -> Result<UploadAnswer, Report> {
+        let key = (wanted.folder.as_str().into(), wanted.name.as_str().into());
+        self.shelf.borrow_mut().insert(key, Rc::new(self.bytes));
+        Ok(UploadAnswer::Published)
+    }
+}
+
+fn report(code: Code) -> Report {
+    Report { code, message: "no".into(), next: "ask".into() }
+}
 
 impl Desk for FixedDesk {
     fn status(&self) -> StatusView {
@@ -51,6 +112,29 @@ impl Desk for FixedDesk {
     async fn unlock(&self, _: Option<Credentials>) -> Result<UnlockAnswer, Report> {
         Ok(UnlockAnswer::Started(State::Authenticating))
     }
+
+    type Model = Model;
+
+    async fn load(&self, wanted: Wanted) -> Result<Model, Report> {
+        let (folder, name) = (wanted.folder.as_str(), wanted.name.as_str());
+        if let Some(zeros) = name.strip_prefix("zeros-").and_then(|digits| digits.parse().ok()) {
+            let bytes = Rc::new(vec![0; PIECE_BYTES]);
+            let length = (folder != "chunked").then_some(zeros);
+            return Ok(Model { bytes, zeros, at: PIECE_BYTES, length, cut: false });
+        }
+        let found = self.shelf.borrow().get(&(folder.to_owned(), name.to_owned())).cloned();
+        let bytes = found.ok_or_else(|| report(Code::ResourceUnknown))?;
+        let cut = name.starts_with("cut");
+        let length = (folder != "chunked").then_some(bytes.len() as u64 + u64::from(cut));
+        Ok(Model { bytes, zeros: 0, at: 0, length, cut })
+    }
+
+    type Upload = Upload;
+
+    async fn upload(&self) -> Result<Upload, Report> {
+        self.refusal.map_or(Ok(()), |code| Err(report(code)))?;
+        Ok(Upload { bytes: Vec::new(), shelf: Rc::clone(&self.shelf) })
+    }
 }
 
 /// A port on a thread of its own, over TCP and on a unix socket.
@@ -64,6 +148,10 @@ struct Port {
 
 impl Port {
     fn start(token: Option<&'static str>) -> Self {
+        Self::start_refusing(token, None)
+    }
+
+    fn start_refusing(token: Option<&'static str>, refusal: Option<Code>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let socket = directory.path().join("port.sock");
         let (stop, stopped) = smol::channel::bounded::<()>(1);
@@ -81,7 +169,8 @@ impl Port {
                 let shutdown = async move {
                     let _closed = stopped.recv().await;
                 };
-                serve(listeners, Rc::new(FixedDesk), guard, Rc::clone(&executor), Clock::boot(), shutdown).await;
+                let desk = Rc::new(FixedDesk { refusal, ..FixedDesk::default() });
+                serve(listeners, desk, guard, Rc::clone(&executor), Clock::boot(), shutdown).await;
             });
         });
         let url = format!("http://{}", told.recv().expect("it listens"));
@@ -101,6 +190,17 @@ impl Port {
         let (body, status) = text.rsplit_once('\n').expect("a status");
         assert!(output.status.success(), "curl {path} {arguments:?}: {errors}");
         (body.to_owned(), status.parse().expect("a number"))
+    }
+
+    /// Runs `curl` with what it reads from its standard input; its outcome is the caller's to judge.
+    fn run(&self, path: &str, arguments: &[&str], input: &Path) -> Output {
+        Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "60"])
+            .args(arguments)
+            .arg(format!("{}{path}", self.url))
+            .stdin(Stdio::from(std::fs::File::open(input).expect("readable")))
+            .output()
+            .expect("curl is installed")
     }
 }
 
@@ -185,4 +285,149 @@ fn strangers_and_other_sites_stay_out() {
     // On the unix socket the user is the proof.
     let socket = port.socket.display().to_string();
     assert_eq!(port.curl("/status", &["--unix-socket", &socket]).1, 200);
+}
+
+#[test]
+fn models_go_in_and_out_by_every_way_that_curl_has() {
+    let port = Port::start(None);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("модель v2+.onnx");
+    let path = file.display().to_string();
+    for size in [0_usize, 1, 65_536, 3 << 20] {
+        let bytes: Vec<u8> = (0..size).map(|at| u8::try_from(at % 251).expect("below 256")).collect();
+        std::fs::write(&file, &bytes).expect("written");
+        let (form, body) = (format!("data=@{path}"), format!("@{path}"));
+        for (target, arguments) in [
+            ("/upload/m", vec!["-F", form.as_str(), "-F", "folder=x"]),
+            ("/upload/m", vec!["-F", "folder=x", "-F", form.as_str()]),
+            ("/upload/m?folder=x", vec!["-T", "-"]),
+            ("/upload/m?folder=x", vec!["-T", "-", "-H", "Expect:"]),
+            ("/upload/m?folder=x", vec!["-T", path.as_str()]),
+            ("/upload/m?folder=x", vec!["-T", path.as_str(), "-H", "Expect: 100-continue"]),
+            ("/upload/m?folder=x", vec!["-T", path.as_str(), "--http1.0"]),
+            ("/upload/m?folder=x", vec!["--data-binary", body.as_str()]),
+        ] {
+            let output = port.run(target, &arguments, &file);
+            let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert_eq!(said.0, r#"{"status":"success"}"#, "{size} {arguments:?}: {said:?}");
+            let output = port.run("/load/m", &["-d", r#"{"folder":"x"}"#], &file);
+            assert!(output.status.success() && output.stdout == bytes, "{size} {arguments:?}");
+            // What is not there is told, so the next way starts with nothing.
+            port.run("/upload/m?folder=x", &["-d", "other"], &file);
+        }
+        // curl takes the name from the file where the URL has none.
+        port.run("/upload/", &["-T", &path], &file);
+        let output = port.run("/load/%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%20v2+.onnx", &["-X", "POST"], &file);
+        assert!(output.status.success() && output.stdout == bytes, "{size}");
+    }
+    assert_eq!(port.curl("/load/none", &["-X", "POST"]).1, 404);
+    assert_eq!(port.curl("/upload/m", &["-X", "POST"]).1, 422);
+    assert_eq!(port.curl("/upload/m", &["-F", "folder=x"]).1, 422);
+    assert_eq!(port.curl("/upload/a%2Fb", &["-d", "x"]).1, 400);
+    assert_eq!(port.curl("/upload/../x", &["--path-as-is", "-d", "x"]).1, 400);
+    assert_eq!(port.curl("/load/../x", &["--path-as-is", "-d", "{}"]).1, 400);
+}
+
+#[test]
+fn connections_are_kept_behind_models_and_cut_ones_are_noticed() {
+    let port = Port::start(None);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("model");
+    std::fs::write(&file, vec![7; 300_000]).expect("written");
+    for folder in ["plain", "chunked"] {
+        for name in ["whole", "cut"] {
+            let output = port.run(&format!("/upload/{name}?folder={folder}"), &["-T", "-"], &file);
+            assert_eq!(output.stdout, br#"{"status":"success"}"#);
+        }
+        let body = format!(r#"{{"folder":"{folder}"}}"#);
+        let again = format!("{}/load/whole", port.url);
+        let output = port.run("/load/whole", &["-d", &body, "-w", "|%{num_connects}|", &again], &file);
+        assert!(output.status.success());
+        assert_eq!(output.stdout.len(), 2 * (300_000 + 3), "{folder}");
+        assert!(output.stdout.ends_with(b"|0|"), "{folder}: the second one needs no new connection");
+        let output = port.run("/load/cut", &["-d", &body], &file);
+        // 18: less than the length or no last chunk, 56: reset.
+        assert!(matches!(output.status.code(), Some(18 | 56)), "{folder} {:?}", output.status);
+    }
+}
+
+#[test]
+fn who_may_not_upload_learns_it_before_and_while_the_bytes_are_sent() {
+    let port = Port::start_refusing(None, Some(Code::RoleTooLow));
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("model");
+    std::fs::File::create(&file).and_then(|file| file.set_len(256 << 20)).expect("made");
+    let path = file.display().to_string();
+    let form = format!("data=@{path}");
+    for arguments in [["-T", path.as_str()], ["-T", "-"], ["-F", form.as_str()]] {
+        for expect in ["Expect: 100-continue", "Expect:"] {
+            let told = ["-H", expect, "-w", "|%{http_code}|%{size_upload}"];
+            let output = port.run("/upload/m", &[&arguments[..], &told[..]].concat(), &file);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let mut parts = text.split('|');
+            let (body, status, sent) = (parts.next(), parts.next(), parts.next());
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(body.is_some_and(|body| body.contains("role_too_low")), "{arguments:?} {expect}: {text} {errors}");
+            assert_eq!(status, Some("403"));
+            assert!(expect == "Expect:" || sent == Some("0"), "{arguments:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn two_gibibytes_pass_whole() {
+    let port = Port::start(None);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("empty");
+    std::fs::write(&file, "").expect("written");
+    for folder in ["plain", "chunked"] {
+        let size = 2_u64 << 30;
+        let body = format!(r#"{{"folder":"{folder}"}}"#);
+        let told = ["-d", &body, "-o", "/dev/null", "-w", "%{size_download} %{speed_download}"];
+        let output = port.run(&format!("/load/zeros-{size}"), &told, &file);
+        let text = String::from_utf8(output.stdout).expect("text");
+        eprintln!("{folder}: {text} bytes/s");
+        assert!(output.status.success() && text.starts_with(&format!("{size} ")), "{text}");
+    }
+}
+
+/// Each code and its status, as `src/error.rs` writes them.
+fn codes() -> HashMap<String, u16> {
+    let source = include_str!("../src/error.rs");
+    let between = |from: &str| {
+        let start = source.split(from).nth(1).expect("there");
+        start.split("\n    }\n").next().expect("its end").to_owned()
+    };
+    let (names, statuses) = (between("fn as_str(self)"), between("fn http_status(self)"));
+    let mut codes = HashMap::new();
+    for arm in statuses.split(',') {
+        let Some((variants, status)) = arm.split_once("=>") else { continue };
+        let status = status.trim().parse().expect("a status");
+        for variant in variants.split('|').filter_map(|text| text.split("Self::").nth(1)) {
+            let line = names.lines().find(|line| line.contains(&format!("Self::{} =>", variant.trim())));
+            let name = line.and_then(|line| line.split('"').nth(1)).expect("every code has its text");
+            codes.insert(name.to_owned(), status);
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_code_stands_in_the_table_with_its_status() {
+    let page = include_str!("../docs/CONTROL-PORT.md");
+    let mut told = HashMap::new();
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = row.split('|').skip(1).map(str::trim);
+        let (Some(names), Some(statuses)) = (cells.next(), cells.next()) else { continue };
+        let Ok(statuses) = statuses.split(',').map(|text| text.trim().parse::<u16>()).collect::<Result<Vec<_>, _>>()
+        else {
+            continue;
+        };
+        for (at, name) in names.split(',').enumerate() {
+            let status = statuses.get(at).or(statuses.last()).copied().expect("one at least");
+            told.insert(name.trim().trim_matches('`').to_owned(), status);
+        }
+    }
+    assert!(told.len() > 40, "the table is read");
+    assert_eq!(told, codes());
 }

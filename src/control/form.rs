@@ -48,8 +48,8 @@ pub(super) async fn read(
     mut folder: Option<Folder>,
     incoming: &mut impl Incoming,
 ) -> Result<Folder, Broken> {
-    let (feed, fed) = smol::channel::bounded(1);
-    let mut form = Multipart::new(fed, boundary);
+    let (feed, pieces) = smol::channel::bounded(1);
+    let mut form = Multipart::new(pieces, boundary);
     let mut feeder = Feeder { body, feed: Some(feed), piece: vec![0; PIECE_BYTES], in_vain: 0 };
     let (mut parts, mut ignored, mut has_data, mut has_folder) = (0, 0, false, false);
     while let Some(mut field) = feeder.next_part(&mut form).await? {

@@ -13,6 +13,7 @@ use crate::limits::{CLIENT_HEAD_BYTES, REQUEST_HEADERS, REQUEST_LINE_BYTES};
 use crate::secret::SecretText;
 
 /// A request head, taken apart.
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact that a client states or does not")]
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,

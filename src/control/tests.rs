@@ -99,13 +99,13 @@ impl Desk for FakeDesk {
     type Model = load::FakeModel;
 
     async fn load(&self, wanted: Wanted) -> Result<Self::Model, Report> {
-        self.shelf.open(wanted).await
+        self.shelf.open(wanted)
     }
 
     type Upload = upload::FakeUpload;
 
     async fn upload(&self) -> Result<Self::Upload, Report> {
-        self.inbox.open().await
+        self.inbox.open()
     }
 }
 

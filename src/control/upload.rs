@@ -44,15 +44,14 @@ pub(super) async fn take<D: Desk>(
     };
     let (_turn, mut incoming) = body.wire().unless_gone(beginning).await.unwrap_or(Err(Broken::Gone))?;
     body.be_patient();
-    let folder = match boundary {
-        Some(boundary) => form::read(body, boundary, asked, &mut incoming).await?,
-        None => {
-            let mut piece = vec![0; PIECE_BYTES];
-            loop {
-                match body.read(&mut piece).await? {
-                    0 => break asked.unwrap_or_default(),
-                    count => incoming.push(&piece[..count]).await.map_err(Refusal::Desk)?,
-                }
+    let folder = if let Some(boundary) = boundary {
+        form::read(body, boundary, asked, &mut incoming).await?
+    } else {
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match body.read(&mut piece).await? {
+                0 => break asked.unwrap_or_default(),
+                count => incoming.push(&piece[..count]).await.map_err(Refusal::Desk)?,
             }
         }
     };

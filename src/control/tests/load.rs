@@ -42,7 +42,7 @@ pub(super) struct FakeModel {
 }
 
 impl Shelf {
-    pub(super) async fn open(&self, wanted: Wanted) -> Result<FakeModel, Report> {
+    pub(super) fn open(&self, wanted: Wanted) -> Result<FakeModel, Report> {
         self.wanted.borrow_mut().push(wanted);
         if let Some(refusal) = self.refusal.borrow().clone() {
             return Err(refusal);
@@ -235,7 +235,7 @@ fn a_client_that_leaves_frees_its_place_at_once() {
 fn a_client_that_takes_nothing_is_cut() {
     let patience = Patience { write: Duration::from_millis(80), ..Patience::default() };
     with_port(Guard::default(), patience, async |port| {
-        port.desk.shelf.holds(&[&[b'x'; PIECE_BYTES]], None);
+        port.desk.shelf.holds(&[&vec![b'x'; PIECE_BYTES]], None);
         port.desk.shelf.endless.set(true);
         let mut silent = port.connect().await;
         silent.write_all(load("x", "").as_bytes()).await.expect("taken");
@@ -249,7 +249,7 @@ fn a_client_that_takes_nothing_is_cut() {
 fn a_client_that_takes_little_is_waited_for() {
     let patience = Patience { write: Duration::from_millis(400), ..Patience::default() };
     with_port(Guard::default(), patience, async |port| {
-        port.desk.shelf.holds(&[&[b'x'; PIECE_BYTES]], None);
+        port.desk.shelf.holds(&[&vec![b'x'; PIECE_BYTES]], None);
         port.desk.shelf.endless.set(true);
         let mut slow = port.connect().await;
         // A large window is opened again only when much of it was read.
@@ -257,7 +257,7 @@ fn a_client_that_takes_little_is_waited_for() {
         slow.write_all(load("x", "").as_bytes()).await.expect("taken");
         let over = std::time::Instant::now() + 3 * patience.write;
         while std::time::Instant::now() < over {
-            slow.read_exact(&mut [0; PIECE_BYTES / 4]).await.expect("it goes on");
+            slow.read_exact(&mut vec![0; PIECE_BYTES / 4]).await.expect("it goes on");
             Timer::after(patience.write / 40).await;
         }
     });
@@ -268,7 +268,7 @@ fn so_many_models_at_once_and_the_next_one_waits() {
     let patience = Patience { turn: Duration::from_millis(20), ..Patience::default() };
     with_port(Guard::default(), patience, async |port| {
         let shelf = &port.desk.shelf;
-        shelf.holds(&[&[b'x'; PIECE_BYTES]], None);
+        shelf.holds(&[&vec![b'x'; PIECE_BYTES]], None);
         shelf.endless.set(true);
         let mut streams = Vec::new();
         for _ in 0..STREAMS {

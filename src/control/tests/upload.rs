@@ -3,6 +3,9 @@
 use super::*;
 use crate::limits::{FORM_FRAMING_BYTES, FORM_IGNORED_BYTES, FORM_PARTS, PIECE_BYTES};
 
+/// What was uploaded to its end.
+type Done = Rc<RefCell<Vec<(Wanted, Vec<u8>)>>>;
+
 /// Where the fake desk puts uploads.
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -11,7 +14,7 @@ pub(super) struct Inbox {
     room: Cell<Option<usize>>,
     accepts: Cell<bool>,
     begun: Cell<usize>,
-    done: Rc<RefCell<Vec<(Wanted, Vec<u8>)>>>,
+    done: Done,
     dropped: Rc<Cell<usize>>,
 }
 
@@ -19,12 +22,12 @@ pub(super) struct FakeUpload {
     bytes: Vec<u8>,
     room: Option<usize>,
     answer: UploadAnswer,
-    done: Rc<RefCell<Vec<(Wanted, Vec<u8>)>>>,
+    done: Done,
     dropped: Rc<Cell<usize>>,
 }
 
 impl Inbox {
-    pub(super) async fn open(&self) -> Result<FakeUpload, Report> {
+    pub(super) fn open(&self) -> Result<FakeUpload, Report> {
         self.begun.set(self.begun.get() + 1);
         self.refusal.borrow().clone().map_or(Ok(()), Err)?;
         Ok(FakeUpload {
@@ -289,7 +292,7 @@ proptest::proptest! {
             let (mut rest, mut turn) = (body.as_str(), cuts.iter().cycle());
             while !rest.is_empty() {
                 let (chunk, behind) = rest.split_at(rest.len().min(*turn.next().expect("endless")));
-                chunks += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
+                chunks.extend([format!("{:x}\r\n", chunk.len()).as_str(), chunk, "\r\n"]);
                 rest = behind;
             }
             let head = "POST /upload/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
