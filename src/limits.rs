@@ -277,7 +277,7 @@ pub const CACHE_OBJECT_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 pub const CACHE_FLUSH_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Steps in which room is made for an upload, whose length nobody knows before its end.
-pub const CACHE_STAGE_STEP_BYTES: u64 = 8 * 1024 * 1024;
+pub const CACHE_STAGE_STEP_BYTES: u64 = 1024 * 1024;
 
 /// Entries, whole or not; the least recently used one makes room for the next.
 pub const CACHE_ENTRIES: usize = 4096;

@@ -114,7 +114,8 @@ fn a_flipped_bit_in_what_the_cache_notes_costs_at_most_a_download() {
     });
     let mut dice = Dice(5);
     for turn in 0..30 {
-        let notes: Vec<PathBuf> = files(&board).into_iter().skip(1).filter(|p| fs::metadata(p).is_ok_and(|m| m.len() > 0)).collect();
+        let notes: Vec<PathBuf> =
+            files(&board).into_iter().skip(1).filter(|p| fs::metadata(p).is_ok_and(|m| m.len() > 0)).collect();
         let note = &notes[usize::try_from(dice.below(notes.len() as u64)).expect("small")];
         let size = fs::metadata(note).expect("there").len();
         flip(note, dice.below(size), (turn % 8) as u8);

@@ -28,7 +28,6 @@ use shown::{docker_shows, skopeo_shows};
 use support::engine::{Engine, Kind};
 use watch::{MIB, Watch, start};
 
-
 /// Held by the one test that measures.
 static ALONE: Mutex<()> = Mutex::new(());
 

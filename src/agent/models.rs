@@ -64,7 +64,9 @@ impl ModelDesk {
         let model = self.models.load(held, &wanted.folder, &wanted.name).await;
         model.map(Leaving).map_err(|error| match (&error, log_in) {
             // What kept the log-in from happening says more than that there was none.
-            (ResourceError::Offline { cause: None, .. }, Some(failed)) => Report { next: Report::of(&error).next, ..failed },
+            (ResourceError::Offline { cause: None, .. }, Some(failed)) => {
+                Report { next: Report::of(&error).next, ..failed }
+            }
             _ => self.told("load", &error),
         })
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use azaion_cloud::{Cloud, Fault, Route, S3Route};
 use azaion_loader::crypto::{AesKey, Salts, unseal};
 
-use crate::harness::{Agent, Board, EMAIL, PASSWORD, READER, cloud_with_models, credentials, noise};
+use crate::harness::{Agent, Board, EMAIL, PASSWORD, READER, cloud_with_models, credentials, fetch, noise};
 
 /// What a model must not leave on flash.
 const MARKER: &[u8] = b"model-plaintext-marker-2b7e151628aed2a6abf7158809cf4f3c";
@@ -176,13 +176,22 @@ fn names_on_both_sides_of_every_edge() {
     let (board, mut agent) = board_and_agent(&cloud);
     let path = file(&board, b"named");
     let long = "x".repeat(255);
-    for name in ["a%20b", "a+b", "%C3%BC", "%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C.onnx", "%F0%9F%9A%80", "...", "%252F", "%22", &long] {
+    for name in [
+        "a%20b",
+        "a+b",
+        "%C3%BC",
+        "%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C.onnx",
+        "%F0%9F%9A%80",
+        "...",
+        "%252F",
+        "%22",
+        &long,
+    ] {
         assert_eq!(agent.upload(&path, name, "models").0, 200, "{name}");
         assert_eq!(agent.load_whole(name, "models"), b"named", "{name}");
     }
     assert!(cloud.resource("models", "модель.onnx.small").is_some() && cloud.resource("models", "a b.small").is_some());
     assert!(cloud.resource("models", "a+b.small").is_some() && cloud.resource("models", "%2F.small").is_some());
-    let before: Vec<_> = holding(board.path("").as_path(), b"").len().to_string().into();
     let too_long = "x".repeat(256);
     let endless = "x".repeat(65_536);
     for (name, status) in [
@@ -198,7 +207,8 @@ fn names_on_both_sides_of_every_edge() {
         (&endless, 414),
     ] {
         assert_eq!(agent.load_refused(name, "models").0, status, "{}", &name[..name.len().min(20)]);
-        let (refused, _) = agent.curl(&format!("/upload/{name}?folder=models"), &["--path-as-is", "-T", path.to_str().expect("UTF-8")]);
+        let (refused, _) = agent
+            .curl(&format!("/upload/{name}?folder=models"), &["--path-as-is", "-T", path.to_str().expect("UTF-8")]);
         assert_eq!(refused, status, "{}", &name[..name.len().min(20)]);
     }
     // curl itself takes "../" away unless it is told not to.
@@ -210,12 +220,16 @@ fn names_on_both_sides_of_every_edge() {
     let folder = "x".repeat(63);
     assert_eq!(agent.load_refused("a", &folder), (404, "resource_unknown".into()));
     // Whatever was asked for: nothing but cache, state and what the test made.
-    let mut entries: Vec<_> = std::fs::read_dir(board.path("")).expect("ours").map(|e| e.expect("an entry").file_name()).collect();
+    let mut entries: Vec<_> =
+        std::fs::read_dir(board.path("")).expect("ours").map(|e| e.expect("an entry").file_name()).collect();
     entries.sort();
-    assert_eq!(entries, ["ca.pem", "cache", "loader.toml", "oci", "state", "to-upload"], "{before:?}");
+    assert_eq!(entries, ["ca.pem", "cache", "loader.toml", "oci", "state", "to-upload"]);
     for entry in std::fs::read_dir(board.path("cache")).expect("ours") {
         let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)), "{name}");
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)),
+            "{name}"
+        );
     }
 }
 
@@ -229,10 +243,11 @@ fn two_clients_share_one_download_and_one_that_leaves_does_not_end_it() {
     let (_other, mut elsewhere) = board_and_agent(&cloud);
     let before = cloud.s3().bytes_out();
     let dir = tempfile::tempdir().expect("a temporary directory");
+    let url = format!("{}/load/shared", elsewhere.base);
     std::thread::scope(|scope| {
         for client in 0..4 {
-            let (to, agent) = (dir.path().join(client.to_string()), &elsewhere);
-            scope.spawn(move || assert!(agent.load("shared", "models", &to).is_whole()));
+            let (to, url) = (dir.path().join(client.to_string()), &url);
+            scope.spawn(move || assert!(fetch(url, &["-d", r#"{"folder":"models"}"#], &to).is_whole()));
         }
     });
     for client in 0..4 {
@@ -333,7 +348,10 @@ fn an_upload_that_was_accepted_finishes_by_itself() {
     let (board, mut agent) = board_and_agent(&cloud);
     let bytes = noise(9, 20 << 20);
     cloud.s3().set_away(true);
-    let (status, answer) = agent.curl("/upload/later?folder=models", &["-T", file(&board, &bytes).to_str().expect("UTF-8"), "--max-time", "400"]);
+    let (status, answer) = agent.curl(
+        "/upload/later?folder=models",
+        &["-T", file(&board, &bytes).to_str().expect("UTF-8"), "--max-time", "400"],
+    );
     assert_eq!((status, answer["status"].as_str()), (202, Some("accepted")), "{answer}");
     assert!(cloud.resource("models", "later.small").is_none());
     assert_eq!(agent.curl("/status", &[]).1["cache"]["uploads_waiting"], 1);
