@@ -321,7 +321,9 @@ impl<F: Flash> Entry<F> {
         if outcome.is_err() {
             // A failed flush may have thrown the pages away; the kernel tells it once.
             let mut chunks = self.chunks.borrow_mut();
-            pending.iter().for_each(|chunk| chunks.lose(*chunk));
+            for chunk in pending {
+                chunks.lose(chunk);
+            }
         }
         outcome
     }

@@ -104,11 +104,9 @@ impl<F: Flash> Offline<F> {
         let mut stems = BTreeMap::new();
         let seen = self.core.flash.list().await.map_err(CacheError::on(Duty::Directory))?;
         for Seen { name, bytes } in &seen {
-            match Named::of(name) {
-                Named::Resource(stem, Ending::Big | Ending::Index | Ending::Journal | Ending::Kept) => {
-                    *stems.entry(stem).or_insert(0) += bytes;
-                }
-                _ => {}
+            if let Named::Resource(stem, Ending::Big | Ending::Index | Ending::Journal | Ending::Kept) = Named::of(name)
+            {
+                *stems.entry(stem).or_insert(0) += bytes;
             }
         }
         Ok((stems, seen))
@@ -131,7 +129,7 @@ impl<F: Flash> Offline<F> {
             match Named::of(&name) {
                 Named::Upload(_, Ending::Upload) => rows.push(self.upload(&name).await),
                 Named::Resource(_, Ending::BadData) | Named::Upload(_, Ending::BadData) => {
-                    rows.push(damaged(&name, bytes))
+                    rows.push(damaged(&name, bytes));
                 }
                 _ => {}
             }

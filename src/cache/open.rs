@@ -86,7 +86,7 @@ async fn take_uploads<F: Flash>(
                 core.set_aside(pairs.map(|(from, to)| (id.file(from), id.file(to))), bytes).await;
             }
             Err(NotTaken::Unreadable) => {
-                log::warn!("cache: the record of an upload cannot be read; it is left as it is")
+                log::warn!("cache: the record of an upload cannot be read; it is left as it is");
             }
         }
     }
