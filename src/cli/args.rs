@@ -390,7 +390,7 @@ fn cache(mut parser: Parser) -> Result<Parsed, Wrong> {
     }
     let known = &["--config", "--all", "--folder", "--help"];
     let (mut source, mut all, mut name, mut folder) = (Source::Default, false, None, None);
-    let mut text = |parser: &mut Parser| {
+    let text = |parser: &mut Parser| {
         let value = parser.value().map_err(|error| shape(error.to_string()))?;
         value.string().map_err(|error| shape(error.to_string()))
     };
