@@ -9,14 +9,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::connection::{Answer, typed, whole};
 use crate::fault::Route;
 use crate::keys::{self, Salts};
 use crate::lock;
 use crate::options::{UnknownFile, User, WrongCredentials};
 use crate::server::Shared;
-
-/// An answer: its body always stands whole, so that its length is announced.
-pub(crate) type Answer = Response<Full<Bytes>>;
 
 // The API's own codes, as far as the contract's failures need them.
 const NO_SUCH_USER: i64 = 10;
@@ -58,7 +56,7 @@ impl From<Refusal> for Answer {
         if let Some((code, message)) = refusal.told {
             return json_answer(refusal.status, &json!({ "ErrorCode": code, "Message": message }));
         }
-        let mut answer = Self::default();
+        let mut answer = Response::new(whole(Bytes::new()));
         *answer.status_mut() = refusal.status;
         answer
     }
@@ -132,10 +130,11 @@ async fn resource_put(shared: &Shared, folder: &str, head: &Parts, body: Bytes) 
     let mut parts = multer::Multipart::new(Full::new(body).into_data_stream(), boundary);
     while let Some(part) = parts.next_field().await.map_err(malformed)? {
         let (Some("data"), Some(name)) = (part.name(), part.file_name()) else { continue };
-        let name = name.to_owned();
+        // Browsers, curl and the agent escape a quote so (WHATWG HTML, "multipart/form-data"); CR and LF are in no name.
+        let name = name.replace("%22", "\"");
         let bytes = part.bytes().await.map_err(malformed)?;
         lock(&shared.store).put_file(folder, &name, bytes.to_vec());
-        return Ok(Response::new(Full::default()));
+        return Ok(Response::new(whole(Bytes::new())));
     }
     Err(Refusal::new(StatusCode::BAD_REQUEST, NO_FILE_SENT, "No part \"data\" with a filename was sent."))
 }
@@ -182,12 +181,4 @@ fn raw(bytes: Vec<u8>) -> Answer {
 
 fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
     typed(status, "application/json", value.to_string())
-}
-
-/// An answer with a body of this media type.
-pub(crate) fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(media_type));
-    answer
 }

@@ -13,6 +13,9 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use crate::options::Leaf;
 
+/// The far end of `tests/tools/thin-link`.
+const THIN_LINK: &str = "10.213.0.2";
+
 /// The authority's certificate in PEM, and what the server speaks TLS with.
 pub(crate) fn make(leaf: Leaf) -> io::Result<(String, Arc<ServerConfig>)> {
     let mut authority = CertificateParams::default();
@@ -24,7 +27,7 @@ pub(crate) fn make(leaf: Leaf) -> io::Result<(String, Arc<ServerConfig>)> {
     let issuer = Issuer::new(authority, authority_key);
 
     let names: &[&str] = match leaf {
-        Leaf::Good | Leaf::Expired => &["localhost", "127.0.0.1"],
+        Leaf::Good | Leaf::Expired => &["localhost", "127.0.0.1", THIN_LINK],
         Leaf::WrongName => &["elsewhere.example"],
     };
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();

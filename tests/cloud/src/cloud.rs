@@ -12,15 +12,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::call::{Call, Record};
+use crate::connection::{Gate, serve};
 use crate::fault::{Fault, Route, Script};
 use crate::options::{Options, User};
-use crate::server::{Shared, serve};
+use crate::s3::S3;
+use crate::server::Shared;
 use crate::store::Store;
 use crate::token::Issuer;
-use crate::{certificate, lock};
-
-/// After this long [`Cloud::wait_for_calls`] gives up: the event a test waits for will not come.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::{PATIENCE, certificate, lock};
 
 /// How long a stop waits for the worker threads.
 const STOP: Duration = Duration::from_secs(5);
@@ -30,6 +29,7 @@ pub struct Cloud {
     addr: SocketAddr,
     ca_pem: String,
     shared: Arc<Shared>,
+    s3: Option<S3>,
     /// Taken when dropped.
     runtime: Option<Runtime>,
 }
@@ -61,12 +61,20 @@ impl Cloud {
             script: Mutex::new(Script::default()),
             record: Record::new(),
             connections: AtomicUsize::new(0),
+            gate: Gate::new(),
         });
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("azaion-cloud").enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let addr = listener.local_addr()?;
-        drop(runtime.spawn(serve(listener, TlsAcceptor::from(tls), Arc::clone(&shared))));
-        Ok(Self { addr, ca_pem, shared, runtime: Some(runtime) })
+        let tls = TlsAcceptor::from(tls);
+        drop(runtime.spawn(serve(listener, Some(tls.clone()), Arc::clone(&shared))));
+        let dir = options.s3_dir.as_deref();
+        let s3 = if options.s3 { Some(S3::start(runtime.handle(), tls, dir)?) } else { None };
+        let cloud = Self { addr, ca_pem, shared, s3, runtime: Some(runtime) };
+        if let Some(s3) = &cloud.s3 {
+            cloud.put_resource("", "cdn.yaml", s3.cdn_yaml(&s3.url()).into_bytes());
+        }
+        Ok(cloud)
     }
 
     /// `https://localhost:PORT`, without a slash at the end.
@@ -82,6 +90,14 @@ impl Cloud {
     /// The certificate of the authority that signed the server's, in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// The S3 server.
+    ///
+    /// # Panics
+    /// When [`Options::s3`] did not ask for one.
+    pub fn s3(&self) -> &S3 {
+        self.s3.as_ref().expect("a cloud has an S3 server when Options::s3 is set")
     }
 
     /// The key to check tokens with, in PEM; `None` with [`crate::Signing::Hs256`].
@@ -107,6 +123,17 @@ impl Cloud {
     /// A file as it was put or uploaded.
     pub fn resource(&self, folder: &str, name: &str) -> Option<Vec<u8>> {
         lock(&self.shared.store).file(folder, name).cloned()
+    }
+
+    /// Removes a file; says whether it was there.
+    pub fn remove_resource(&self, folder: &str, name: &str) -> bool {
+        lock(&self.shared.store).remove_file(folder, name)
+    }
+
+    /// Takes the API off the network or brings it back: away, it cuts every connection, and new ones at once. The S3
+    /// server has a switch of its own, [`S3::set_away`].
+    pub fn set_away(&self, away: bool) {
+        self.shared.gate.set(!away);
     }
 
     /// Lets every token issued so far expire at once.

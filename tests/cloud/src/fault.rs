@@ -1,6 +1,8 @@
 //! What can go wrong on request, and the script that says when.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::Duration;
 
 use hyper::Method;
@@ -48,6 +50,22 @@ fn is_folder(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
 }
 
+/// What faults are kept by: the calls of the API or those of S3.
+pub(crate) trait Place: Copy + Eq + Hash + Debug {
+    /// The place that is no call.
+    const HANDSHAKE: Self;
+    /// Whether calls here are of S3.
+    const OBJECTS: bool;
+    /// How far into a body a thrown cut may come: beyond the body's usual size all cuts would be at its end.
+    const CUT_WITHIN: u64;
+}
+
+impl Place for Route {
+    const HANDSHAKE: Self = Self::Handshake;
+    const OBJECTS: bool = false;
+    const CUT_WITHIN: u64 = 64;
+}
+
 /// What befalls one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -77,9 +95,21 @@ pub enum Fault {
     CloseAfterAnswer,
     /// 307 to this address: method and body would be repeated there, credentials with them.
     Redirect(String),
+    /// An answer of this status and body before a byte of the request's body is read, then the end of the connection.
+    /// The call is recorded although its body never came.
+    AnswerEarly(u16, String),
+    /// S3 only: the connection ends after this many bytes of the request's body; nothing is stored.
+    CutRequestAfter(u64),
+    /// S3 only: the right answer to the request without its `Range` and `If-Range`: 200 and all of the object.
+    IgnoreRange,
+    /// S3 only: the call's object is replaced by these bytes, then the right answer.
+    ReplaceObject(Vec<u8>),
 }
 
 impl Fault {
+    /// No fault: keeps the place of a call in the queue.
+    pub const NONE: Self = Self::Delay(Duration::ZERO);
+
     /// An answer of this status without more.
     pub fn status(code: u16) -> Self {
         Self::Status { code, body: String::new(), retry_after: None }
@@ -96,32 +126,53 @@ impl Fault {
         Self::Status { code, body: String::new(), retry_after: Some(seconds.to_string()) }
     }
 
-    fn can_befall(&self, route: Route) -> bool {
+    /// An answer of S3 with an error in XML: `Fault::s3(503, "SlowDown")`, `Fault::s3(404, "NoSuchUpload")`. With code
+    /// 200 it is the error inside a good answer that `CompleteMultipartUpload` may give; nothing is completed then.
+    pub fn s3(code: u16, error: &str) -> Self {
+        Self::Status { code, body: s3_error(error, "a fault that a test asked for"), retry_after: None }
+    }
+
+    fn can_befall<P: Place>(&self, place: P) -> bool {
         match self {
             Self::Delay(_) | Self::Silence | Self::Garbage | Self::CloseBeforeAnswer => true,
-            Self::Status { code, .. } => route != Route::Handshake && (200..600).contains(code),
-            Self::CutAfter(_) | Self::EndlessBody | Self::CloseAfterAnswer | Self::Redirect(_) => {
-                route != Route::Handshake
+            Self::Status { code, .. } | Self::AnswerEarly(code, _) => {
+                place != P::HANDSHAKE && (200..600).contains(code)
+            }
+            Self::CutAfter(_) | Self::EndlessBody | Self::CloseAfterAnswer | Self::Redirect(_) => place != P::HANDSHAKE,
+            Self::CutRequestAfter(_) | Self::IgnoreRange | Self::ReplaceObject(_) => {
+                P::OBJECTS && place != P::HANDSHAKE
             }
         }
     }
 }
 
+/// S3's error document.
+pub(crate) fn s3_error(code: &str, message: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    )
+}
+
 /// Which fault comes when.
-#[derive(Default)]
-pub(crate) struct Script {
-    next: HashMap<Route, VecDeque<Fault>>,
-    always: HashMap<Route, Fault>,
+pub(crate) struct Script<P> {
+    next: HashMap<P, VecDeque<Fault>>,
+    always: HashMap<P, Fault>,
     random: Option<Dice>,
 }
 
-impl Script {
-    pub(crate) fn push(&mut self, route: Route, fault: Fault) {
+impl<P> Default for Script<P> {
+    fn default() -> Self {
+        Self { next: HashMap::new(), always: HashMap::new(), random: None }
+    }
+}
+
+impl<P: Place> Script<P> {
+    pub(crate) fn push(&mut self, route: P, fault: Fault) {
         assert!(fault.can_befall(route), "{fault:?} cannot befall {route:?}");
         self.next.entry(route).or_default().push_back(fault);
     }
 
-    pub(crate) fn always(&mut self, route: Route, fault: Fault) {
+    pub(crate) fn always(&mut self, route: P, fault: Fault) {
         assert!(fault.can_befall(route), "{fault:?} cannot befall {route:?}");
         self.always.insert(route, fault);
     }
@@ -131,14 +182,23 @@ impl Script {
     }
 
     /// The fault of this call: queued, else standing, else thrown.
-    pub(crate) fn take(&mut self, route: Route) -> Option<Fault> {
+    pub(crate) fn take(&mut self, route: P) -> Option<Fault> {
         if let Some(fault) = self.next.get_mut(&route).and_then(VecDeque::pop_front) {
             return Some(fault);
         }
         if let Some(fault) = self.always.get(&route) {
             return Some(fault.clone());
         }
-        self.random.as_mut().filter(|_| route != Route::Handshake).and_then(Dice::throw)
+        self.random.as_mut().filter(|_| route != P::HANDSHAKE).and_then(|dice| dice.throw(P::CUT_WITHIN))
+    }
+
+    /// The fault of this call if it is one that comes before the body is read; others stay for [`Script::take`].
+    pub(crate) fn take_early(&mut self, route: P) -> Option<Fault> {
+        let early = |fault: &Fault| matches!(fault, Fault::AnswerEarly(..));
+        match self.next.get_mut(&route).filter(|queued| !queued.is_empty()) {
+            Some(queued) => queued.pop_front_if(|fault| early(fault)),
+            None => self.always.get(&route).filter(|fault| early(fault)).cloned(),
+        }
     }
 }
 
@@ -149,7 +209,7 @@ struct Dice {
 }
 
 impl Dice {
-    fn throw(&mut self) -> Option<Fault> {
+    fn throw(&mut self, cut_within: u64) -> Option<Fault> {
         if self.below(1000) >= u64::from(self.per_mille) {
             return None;
         }
@@ -157,7 +217,7 @@ impl Dice {
             0 => Fault::try_later(503, 0),
             1 => Fault::try_later(429, 0),
             2 => Fault::Delay(Duration::from_millis(self.below(50))),
-            3 => Fault::CutAfter(usize::try_from(self.below(64)).unwrap_or(0)),
+            3 => Fault::CutAfter(usize::try_from(self.below(cut_within)).unwrap_or(0)),
             4 => Fault::CloseBeforeAnswer,
             _ => Fault::CloseAfterAnswer,
         })

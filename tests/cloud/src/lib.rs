@@ -26,6 +26,9 @@
 //! | `POST /resources/get[/{folder}]` | the stored file, `IV ‖ AES-256-CBC` under the API key of CONTRACT section 3; an unknown file as [`Options::unknown_file`] says; 409 for a wrong password or other hardware than the user is bound to |
 //! | `POST /resources[/{folder}]` | stores the part `data` under its filename |
 //!
+//! With [`Options::s3`] there is a CDN too: an S3 server on ports of its own, held by [`Cloud::s3`], whose `cdn.yaml` is
+//! stored as a resource.
+//!
 //! Bearer calls need a token this cloud issued and that its [`ServerTime`] has not passed, else 401. JSON bodies need
 //! the content type `application/json`, else 415. Failures carry `{"ErrorCode", "Message"}`.
 //!
@@ -51,9 +54,11 @@ pub mod archive;
 mod call;
 mod certificate;
 mod cloud;
+mod connection;
 mod fault;
 pub mod keys;
 mod options;
+mod s3;
 mod server;
 mod store;
 mod token;
@@ -63,9 +68,14 @@ pub use call::Call;
 pub use cloud::Cloud;
 pub use fault::{Fault, Route};
 pub use options::{Leaf, Observer, Options, ServerTime, UnknownFile, User, WrongCredentials};
+pub use s3::{S3, S3Call, S3Keys, S3Route};
 pub use token::Signing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// After this long a wait for calls gives up: the event a test waits for will not come.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Locks also after a panic elsewhere: a failed test must not hide behind a poisoned lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

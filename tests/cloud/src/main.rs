@@ -25,6 +25,8 @@ usage: azaion-cloud --dir DIR --user EMAIL:PASSWORD[:ROLE] --fragment-file FILE 
   --api-salt S            defaults: hardware-salt, api-salt, resource-salt and none
   --resource-salt S
   --separator S
+  --s3                    an S3 server too, with the bucket \"models\"; s3_url, s3_plain_url and cdn.yaml are written
+  --bucket NAME           one more bucket for --s3; may stand more than once
   --slow MS               lets every call wait this long before it is answered
   --until-stdin-closes    stops when standard input ends, besides SIGTERM and SIGINT
   --help                  this text
@@ -37,6 +39,7 @@ A password on a command line can be read by everyone on the machine: this is a d
 struct Arguments {
     dir: PathBuf,
     options: Options,
+    buckets: Vec<String>,
     slow: Option<Duration>,
     until_stdin_closes: bool,
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
 fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error> {
     let mut options = Options { observer: Some(Box::new(print_call)), ..Options::default() };
     let mut dir = None;
+    let mut buckets = vec!["models".to_owned()];
     let mut slow = None;
     let mut until_stdin_closes = false;
     while let Some(argument) = parser.next()? {
@@ -81,6 +85,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
             lexopt::Arg::Long("api-salt") => options.salts.api = text(parser.value()?)?,
             lexopt::Arg::Long("resource-salt") => options.salts.resource = text(parser.value()?)?,
             lexopt::Arg::Long("separator") => options.salts.separator = text(parser.value()?)?,
+            lexopt::Arg::Long("s3") => options.s3 = true,
+            lexopt::Arg::Long("bucket") => buckets.push(text(parser.value()?)?),
             lexopt::Arg::Long("slow") => {
                 let millis = text(parser.value()?)?;
                 let millis = millis.parse().map_err(|_| format!("--slow takes milliseconds, not {millis:?}"))?;
@@ -98,7 +104,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
     if options.fragment.is_none() {
         return Err("--fragment-file is missing".into());
     }
-    Ok(Some(Arguments { dir, options, slow, until_stdin_closes }))
+    Ok(Some(Arguments { dir, options, buckets, slow, until_stdin_closes }))
 }
 
 fn text(value: OsString) -> Result<String, lexopt::Error> {
@@ -128,6 +134,7 @@ fn run(arguments: Arguments) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
+    let with_s3 = arguments.options.s3;
     let cloud = Cloud::try_start(arguments.options)?;
     if let Some(pause) = arguments.slow {
         for route in Route::CALLS {
@@ -135,6 +142,15 @@ fn run(arguments: Arguments) -> io::Result<()> {
         }
     }
     publish(&arguments.dir.join("ca.pem"), cloud.ca_pem())?;
+    if with_s3 {
+        let s3 = cloud.s3();
+        for bucket in &arguments.buckets {
+            s3.make_bucket(bucket);
+        }
+        publish(&arguments.dir.join("s3_url"), &s3.url())?;
+        publish(&arguments.dir.join("s3_plain_url"), &s3.plain_url())?;
+        publish(&arguments.dir.join("cdn.yaml"), &s3.cdn_yaml(&s3.url()))?;
+    }
     publish(&url, &cloud.url())?;
 
     let (closed, stdin_closed) = oneshot::channel::<()>();

@@ -1,5 +1,6 @@
 //! What a cloud is started with. Every field has a default, so that a test names only what it is about.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,10 @@ pub struct Options {
     pub unknown_file: UnknownFile,
     /// Who is told of every call when its answer is decided.
     pub observer: Option<Observer>,
+    /// Whether there is an S3 server too: [`crate::Cloud::s3`]. Its `cdn.yaml` is stored as a resource without folder.
+    pub s3: bool,
+    /// Where the S3 server keeps objects; by default a temporary directory that goes with it.
+    pub s3_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -47,6 +52,8 @@ impl Default for Options {
             wrong_credentials: WrongCredentials::default(),
             unknown_file: UnknownFile::default(),
             observer: None,
+            s3: false,
+            s3_dir: None,
         }
     }
 }
@@ -115,7 +122,7 @@ impl Default for ServerTime {
 /// [`crate::Cloud::ca_pem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Leaf {
-    /// For `localhost` and `127.0.0.1`, valid now and at any time a board without a clock believes in.
+    /// For `localhost`, `127.0.0.1` and the far end of `tests/tools/thin-link`, valid now and at any time a board without a clock believes in.
     #[default]
     Good,
     /// For another name only.

@@ -58,6 +58,10 @@ impl Store {
         self.files.insert((folder.into(), name.into()), bytes);
     }
 
+    pub(crate) fn remove_file(&mut self, folder: &str, name: &str) -> bool {
+        self.files.remove(&(folder.to_owned(), name.to_owned())).is_some()
+    }
+
     pub(crate) fn file(&self, folder: &str, name: &str) -> Option<&Vec<u8>> {
         self.files.get(&(folder.to_owned(), name.to_owned()))
     }

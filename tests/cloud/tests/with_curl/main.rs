@@ -3,6 +3,7 @@
 mod contract;
 mod faults;
 mod program;
+mod s3;
 mod transport;
 
 use std::path::PathBuf;
