@@ -22,6 +22,7 @@ pub mod agent;
 pub mod archive;
 pub mod audit;
 pub mod board;
+pub mod cache;
 pub mod cli;
 pub mod cloud;
 pub mod config;

@@ -264,6 +264,45 @@ pub const CDN_TAIL_BYTES: u64 = 64 * 1024;
 
 // ---- cache ----------------------------------------------------------------------------------------------------
 
+/// Piece of a big part that has its own hash: what one read verifies and what a repair fetches again.
+pub const CACHE_CHUNK_BYTES: u64 = 256 * 1024;
+
+/// Chunks of one entry; bigger objects get bigger chunks. At 32 bytes each, 1 MiB of memory while it is used.
+pub const CACHE_CHUNKS: u64 = 32_768;
+
+/// The biggest object the cache takes: its chunks, read whole into memory, have 2 MiB. Bigger ones go past it.
+pub const CACHE_OBJECT_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+
+/// Bytes of chunks written between two flushes: what a power cut costs at most of a download.
+pub const CACHE_FLUSH_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Steps in which room is made for an upload, whose length nobody knows before its end.
+pub const CACHE_STAGE_STEP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Entries, whole or not; the least recently used one makes room for the next.
+pub const CACHE_ENTRIES: usize = 4096;
+
+/// Uploads that are accepted and wait for the cloud; the next one is refused until one of them is through.
+pub const CACHE_UPLOADS: usize = 64;
+
+/// Names in the directory, foreign ones too; behind them the directory is not looked at.
+pub const CACHE_NAMES: usize = 65_536;
+
+/// `ETag` of an object that is cached, or of an uploaded part. S3 has 34 to 70 bytes.
+pub const CACHE_ETAG_BYTES: usize = 256;
+
+/// The server's id of a multipart upload.
+pub const CACHE_UPLOAD_ID_BYTES: usize = 2048;
+
+/// A small part as it is kept, boxed: 3 KiB and what the box adds.
+pub const CACHE_SMALL_BYTES: usize = 8 * 1024;
+
+/// Journal of a download: every chunk recorded twice, each record with its own head and tag.
+pub const CACHE_JOURNAL_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Record of an upload: 1 MiB of hashes and 10,000 parts of 300 bytes each.
+pub const CACHE_UPLOAD_RECORD_BYTES: u64 = 8 * 1024 * 1024;
+
 // ---- resource -------------------------------------------------------------------------------------------------
 
 /// Sealed bytes from which on the small part has its full length, whatever follows (CONTRACT section 5): an upload keeps

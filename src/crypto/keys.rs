@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256, Sha384};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::mac::HmacSha256;
 use crate::limits::KEY_FRAGMENT_BYTES;
 use crate::secret::{Credentials, SecretArray, SecretBytes, SecretText};
 
@@ -40,6 +41,16 @@ impl AesKey {
     /// Whether the key is `other`, in constant time.
     pub fn matches(&self, other: &[u8]) -> bool {
         self.0.expose().as_slice().ct_eq(other).into()
+    }
+
+    /// A key for another purpose: HMAC-SHA-256 of `label` under this one. It tells nothing of this one.
+    #[must_use]
+    pub fn derive(&self, label: &[u8]) -> SecretArray<32> {
+        SecretArray::fill(|derived| {
+            let mut mac = HmacSha256::new(self.0.expose());
+            mac.update(label);
+            *derived = mac.finish();
+        })
     }
 
     pub(super) fn expose(&self) -> &[u8; 32] {
