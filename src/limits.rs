@@ -318,6 +318,9 @@ pub const SMALL_SEALED_BYTES: usize = SMALL_BYTES + 32;
 /// A small part in its box on flash: format, IV, padding, tag.
 pub const BOX_BYTES: usize = SMALL_BYTES + 128;
 
+/// `cdn.yaml` under the API key: IV and padding on top.
+pub const CDN_YAML_SEALED_BYTES: usize = CDN_YAML_BYTES + 32;
+
 /// An unsplit resource up to this long is decrypted whole before its first byte goes out: its length is then known.
 pub const WHOLE_AT_ONCE_BYTES: u64 = 64 * 1024;
 
