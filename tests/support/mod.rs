@@ -1,9 +1,12 @@
-//! What integration tests share: real engines, and the way to say that a test cannot run here.
+//! What integration tests share: real engines, a real S3 server, `boto3`, slow flash, and the way to say that a test cannot run here.
 //!
 //! Included with `mod support;`. A test that cannot run is never counted as passed: it calls [`skip`].
 
 pub(crate) mod archive;
 pub(crate) mod engine;
+pub(crate) mod peer;
+pub(crate) mod seaweed;
+pub(crate) mod slow_flash;
 
 use std::io::Write as _;
 
@@ -25,6 +28,12 @@ const _: fn() = || {
     let _ = (skip, engine::Engine::start, engine::Engine::socket, engine::Engine::docker);
     let _ = (engine::Engine::kill, engine::Engine::restart, engine::Engine::log, engine::Engine::dir);
     let _ = (archive::archive, archive::encrypt, archive::pack, archive::layer, archive::digest);
+    let _ = (seaweed::Seaweed::start, seaweed::Seaweed::url, seaweed::Seaweed::plain_url, seaweed::Seaweed::ca_pem);
+    let _ =
+        (seaweed::Seaweed::cdn_yaml, seaweed::Seaweed::make_bucket, seaweed::Seaweed::kill, seaweed::Seaweed::restart);
+    let _ = (peer::Peer::new, peer::Peer::put, peer::Peer::get, peer::Peer::with_cdn);
+    let _ = (slow_flash::SlowFlash::mount, slow_flash::SlowFlash::path, slow_flash::SlowFlash::switch);
+    let _ = slow_flash::SlowFlash::behind;
     let _ = [archive::Layout::Classic, archive::Layout::Oci];
     let _ = [archive::Packed::Plain, archive::Packed::Gzip, archive::Packed::Zstd];
     let _ = [engine::Kind::Docker20, engine::Kind::Docker26, engine::Kind::Docker26Containerd];
