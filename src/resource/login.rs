@@ -176,7 +176,7 @@ impl Models {
 
     fn cdn_of(&self, settings: CdnSettings) -> Rc<Cdn> {
         let cdn = Cdn::new(Rc::clone(&self.parts.client), settings, self.parts.cdn_clock.clone());
-        Rc::new(cdn.with_observer(|retry| {
+        Rc::new(cdn.with_policy(self.parts.retry).with_observer(|retry| {
             log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
         }))
     }

@@ -35,7 +35,7 @@ use smol::LocalExecutor;
 use smol::lock::OnceCell;
 
 use crate::cache::{Cache, CacheFacts};
-use crate::cloud::{Api, Cdn, CdnClock, Role, Session};
+use crate::cloud::{Api, Cdn, CdnClock, RetryPolicy, Role, Session};
 use crate::config;
 use crate::crypto::{AesKey, HardwareHash, Salts};
 use crate::net::{Client, Clock};
@@ -77,6 +77,8 @@ pub struct ModelParts {
     pub clock: Clock,
     /// The date that requests to the CDN are signed with.
     pub cdn_clock: CdnClock,
+    /// How calls to the CDN are repeated.
+    pub retry: RetryPolicy,
 }
 
 /// Who asks.
