@@ -30,7 +30,7 @@ use smol::stream::StreamExt as _;
 
 use crate::audit::{Audit, Event};
 use crate::cache::Cache;
-use crate::cloud::CdnClock;
+use crate::cloud::{CdnClock, RetryPolicy};
 use crate::config::{Config, Listen, UnlockMode};
 use crate::control::{self, Listener};
 use crate::error::chain;
@@ -125,6 +125,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         executor: Rc::clone(&executor),
         clock: clock.clone(),
         cdn_clock: CdnClock::system(),
+        retry: RetryPolicy::default(),
     });
     let own = credentials.as_ref().map(Credentials::duplicate);
     let models = Rc::new(ModelDesk::new(models, Rc::clone(&parts), own, Rc::clone(&audit), clock.clone()));

@@ -11,7 +11,7 @@ use super::unlocker::Look;
 use super::*;
 use crate::archive::Identity;
 use crate::cache::{CacheKey, CacheSettings};
-use crate::cloud::{Api, RetryPolicy, Role};
+use crate::cloud::{Api, Role};
 use crate::config;
 use crate::control::Desk as _;
 use crate::control::UnlockAnswer;
@@ -60,6 +60,7 @@ impl Board {
             executor: Rc::clone(&executor),
             clock: Clock::boot(),
             cdn_clock: CdnClock::system(),
+            retry: RetryPolicy::default(),
         });
         let socket = format!("unix://{}", dir.path().join("engine").display());
         let parts = Rc::new(Parts {
