@@ -346,7 +346,7 @@ mod tests {
             changed[place] ^= flip;
             match run(read_journal(&changed, head().stem, &key())) {
                 Ok(replay) => {
-                    prop_assert!(replay.chunks.len() < 3 && replay.end as usize <= place);
+                    prop_assert!(replay.chunks.len() < 3 && replay.end <= place as u64);
                     prop_assert!(replay.chunks.iter().all(|(_, hash)| *hash == Digest::of(&[1])));
                 }
                 Err(Damaged) => prop_assert!(place < HEAD_BYTES),

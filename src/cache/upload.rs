@@ -358,7 +358,6 @@ impl<F: Flash> Upload<F> {
             core.unshelve(stem);
             core.flash.sync_names().await.map_err(&on)?;
             core.flash.rename(&stage, &big).await.map_err(&on)?;
-            core.flash.sync_names().await.map_err(&on)?;
         }
         core.put(&stem.file(Ending::New), &stem.file(Ending::Index), &index, Duty::Upload).await?;
         core.flash.sync_names().await.map_err(&on)?;
