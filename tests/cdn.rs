@@ -1,5 +1,5 @@
-//! The CDN against real S3 servers: the one in process (`s3s`, real signatures, faults on request) and SeaweedFS, which
-//! nobody here wrote.
+//! The CDN against real S3 servers: the one in process (`s3s`, real signatures, faults on request) and `SeaweedFS`,
+//! which nobody here wrote.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -23,7 +23,7 @@ const PART: usize = 5 << 20;
 
 const POLICY: RetryPolicy = RetryPolicy {
     attempts: 8,
-    total: Duration::from_secs(60),
+    total: Duration::from_mins(1),
     first_pause: Duration::from_millis(1),
     longest_pause: Duration::from_millis(20),
 };

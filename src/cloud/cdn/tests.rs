@@ -344,7 +344,7 @@ fn a_corrected_clock_is_shared() {
     let make = || Cdn::new(Rc::new(client()), settings(server.port()), clock.clone()).with_policy(POLICY);
     let (first, second) = (make(), make());
     let answers = [answer(403, SKEWED, ""), part(TAG, 0, 3, 3), part(TAG, 0, 3, 3)];
-    let (_, requests) = run(
+    let ((), requests) = run(
         async {
             read_all(&first, TAG, 0..3).await.expect("corrected");
             read_all(&second, TAG, 0..3).await.expect("knows it already");

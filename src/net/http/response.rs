@@ -110,6 +110,7 @@ struct Open {
 }
 
 /// How the end of a body is known.
+#[expect(clippy::large_enum_variant, reason = "it only ever stands in the box of `Open`")]
 enum Frame {
     /// By its stated length: what is left of it is read where the caller wants it, without a copy in between.
     Length {
