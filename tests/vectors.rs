@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use azaion_loader::archive::Archive;
+use azaion_loader::cloud::CdnSettings;
+use azaion_loader::config;
 use azaion_loader::crypto::{AesKey, Digest, Fragment, Salts, Sealer, Sha256, Unsealer, sealed_len, small_len, unseal};
 use azaion_loader::net::turn;
 use azaion_loader::secret::{Credentials, SecretText};
@@ -143,6 +145,14 @@ fn cdn_yaml() {
         let sealed = hex(text(&document, "api_sealed_hex"));
         let plain = unseal(&key, sealed).expect("the key fits");
         assert!(plain.matches(text(&document, "plain").as_bytes()));
+        let settings = CdnSettings::from_yaml(Some(plain.expose()), &config::Cdn::default()).expect("complete");
+        let parsed = &document["parsed"];
+        assert_eq!(format!("https://{}", settings.host()), text(parsed, "host"));
+        assert_eq!(settings.region(), text(parsed, "region"));
+        let (id, secret) = (text(parsed, "downloader_access_key"), text(parsed, "downloader_access_secret"));
+        assert!(settings.reads_with(id, secret));
+        let (id, secret) = (text(parsed, "uploader_access_key"), text(parsed, "uploader_access_secret"));
+        assert!(settings.uploads_with(id, secret));
         println!("cdn.json: 1 case holds in {}", place.display());
     }
 }

@@ -3,6 +3,7 @@
 //! No byte leaves it that does not have its recorded hash. A chunk is on flash before the journal names it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use smol::lock::Mutex;
 
 use super::chunks::{Chunks, hash_of};
 use super::error::{CacheError, Duty, ReadError};
-use super::flash::{BoardFlash, Flash, Hold};
+use super::flash::{BoardFlash, Flash, Hold, is_lasting};
 use super::format::{HEAD_BYTES, Head, Kind, read_index, read_journal, write_index, write_record};
 use super::key::Tag;
 use super::names::{Ending, Stem};
@@ -82,6 +83,7 @@ impl<F: Flash> Entry<F> {
             }
             Recorded::Part(head, chunks, journal) => (head, chunks, journal),
             Recorded::Nothing => return Ok(None),
+            Recorded::Unreadable(source) => return Err(CacheError::on(Duty::Read)(source)),
             Recorded::Damaged(ending) => {
                 log::warn!("cache: an index is damaged; its big part is fetched again");
                 aside(core, stem, ending).await;
@@ -90,17 +92,21 @@ impl<F: Flash> Entry<F> {
         };
         let ending = if journal.file.is_some() { Ending::Journal } else { Ending::Index };
         let name = stem.file(Ending::Big);
-        let Ok(opened) = core.flash.open(&name).await else {
-            log::warn!("cache: a big part cannot be opened; it is fetched again");
-            aside(core, stem, ending).await;
-            return Ok(None);
-        };
-        let Some(file) = opened else {
-            // Somebody took it away; what was recorded of it goes too.
-            let _gone = core.drop_files(stem).await;
-            return Ok(None);
-        };
         let on = CacheError::on(Duty::Read);
+        let file = match core.flash.open(&name).await {
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                // Somebody took it away; what was recorded of it goes too.
+                let _gone = core.drop_files(stem).await;
+                return Ok(None);
+            }
+            Err(error) if is_lasting(&error) => {
+                log::warn!("cache: a big part cannot be opened; it is fetched again");
+                aside(core, stem, ending).await;
+                return Ok(None);
+            }
+            Err(error) => return Err(on(error)),
+        };
         if !core.flash.lock(&file, Hold::Shared).await.map_err(&on)? {
             return Err(CacheError::Busy);
         }
@@ -119,7 +125,9 @@ impl<F: Flash> Entry<F> {
                 (State::Whole, head, chunks)
             }
             Recorded::Part(head, chunks, _) => (State::Part, head, chunks),
-            Recorded::Nothing | Recorded::Damaged(_) => return damaged(&stem.file(Ending::Big), bytes),
+            Recorded::Nothing | Recorded::Damaged(_) | Recorded::Unreadable(_) => {
+                return damaged(&stem.file(Ending::Big), bytes);
+            }
         };
         Listed {
             name: head.name(&core.key),
@@ -132,22 +140,13 @@ impl<F: Flash> Entry<F> {
         }
     }
 
-    /// The entry on flash to read it beside an agent; nothing is changed, and nobody can evict it meanwhile.
-    pub(super) async fn peek(core: &Rc<Core<F>>, stem: Stem) -> Result<Option<Self>, CacheError> {
-        let (head, chunks) = match Self::record(core, stem).await {
-            Recorded::Whole(head, hashes) => {
-                let chunks = Chunks::all(head.size, head.chunk_bytes, hashes);
-                (head, chunks)
-            }
-            Recorded::Part(head, chunks, _) => (head, chunks),
-            Recorded::Nothing | Recorded::Damaged(_) => return Ok(None),
-        };
-        let on = CacheError::on(Duty::Read);
-        let Some(file) = core.flash.open(&stem.file(Ending::Big)).await.map_err(&on)? else { return Ok(None) };
-        if !core.flash.lock(&file, Hold::Shared).await.map_err(&on)? {
-            return Err(CacheError::Busy);
+    /// The chunks that the records on flash name, and whether it is whole, to be read beside an agent.
+    pub(super) async fn recorded(core: &Core<F>, stem: Stem) -> Option<(Chunks, bool)> {
+        match Self::record(core, stem).await {
+            Recorded::Whole(head, hashes) => Some((Chunks::all(head.size, head.chunk_bytes, hashes), true)),
+            Recorded::Part(_, chunks, _) => Some((chunks, false)),
+            Recorded::Nothing | Recorded::Damaged(_) | Recorded::Unreadable(_) => None,
         }
-        Ok(Some(Self::of(core, head, file, Some(chunks), Journal::none())))
     }
 
     async fn record(core: &Core<F>, stem: Stem) -> Recorded<F> {
@@ -159,7 +158,7 @@ impl<F: Flash> Entry<F> {
                     Err(_) => Recorded::Damaged(Ending::Index),
                 };
             }
-            Found::Unreadable => return Recorded::Damaged(Ending::Index),
+            Found::Unreadable(source) => return Recorded::unreadable(source, Ending::Index),
             Found::Nothing => {}
         }
         match core.read(&stem.file(Ending::Journal), CACHE_JOURNAL_BYTES).await {
@@ -174,7 +173,7 @@ impl<F: Flash> Entry<F> {
                 }
                 Err(_) => Recorded::Damaged(Ending::Journal),
             },
-            Found::Unreadable => Recorded::Damaged(Ending::Journal),
+            Found::Unreadable(source) => Recorded::unreadable(source, Ending::Journal),
             Found::Nothing => Recorded::Nothing,
         }
     }
@@ -195,6 +194,12 @@ impl<F: Flash> Entry<F> {
 
     pub(super) fn stem(&self) -> Stem {
         self.head.stem
+    }
+
+    /// Bytes of the chunks that are here.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let chunks = self.chunks.borrow();
+        (0..chunks.count()).filter(|chunk| chunks.has(*chunk)).map(|chunk| chunks.len_of(chunk) as u64).sum()
     }
 
     /// The version it belongs to.
@@ -321,7 +326,9 @@ impl<F: Flash> Entry<F> {
         if outcome.is_err() {
             // A failed flush may have thrown the pages away; the kernel tells it once.
             let mut chunks = self.chunks.borrow_mut();
-            pending.iter().for_each(|chunk| chunks.lose(*chunk));
+            for chunk in pending {
+                chunks.lose(chunk);
+            }
         }
         outcome
     }
@@ -402,12 +409,26 @@ impl<F: Flash> Entry<F> {
     }
 }
 
+impl<F: Flash> fmt::Debug for Entry<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
 /// What index and journal say.
 enum Recorded<F: Flash> {
     Nothing,
     Damaged(Ending),
+    /// For now.
+    Unreadable(io::Error),
     Whole(Head, Vec<Digest>),
     Part(Head, Chunks, Journal<F>),
+}
+
+impl<F: Flash> Recorded<F> {
+    fn unreadable(source: io::Error, ending: Ending) -> Self {
+        if is_lasting(&source) { Self::Damaged(ending) } else { Self::Unreadable(source) }
+    }
 }
 
 /// Sets aside what is damaged, with the big part.

@@ -141,6 +141,19 @@ impl BoardFlash {
     }
 }
 
+/// Whether a file that was not read will not be read next time either: something else stands in its place, it is not
+/// ours, or the flash has lost it. Too many open files and the like pass.
+pub(super) fn is_lasting(error: &io::Error) -> bool {
+    let lost = [Errno::LOOP, Errno::IO].map(Errno::raw_os_error);
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput
+            | io::ErrorKind::FileTooLarge
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::PermissionDenied
+    ) || error.raw_os_error().is_some_and(|code| lost.contains(&code))
+}
+
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }

@@ -288,3 +288,77 @@ pub(super) fn read_order(bytes: &[u8], key: &CacheKey) -> Result<(u64, Vec<Stem>
     }
     Ok((written, stems.iter().map(|stem| Stem(*stem)).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::{folder, key, name, run, version};
+    use super::*;
+
+    fn head() -> Head {
+        let (folder, name) = (folder(), name("модель"));
+        let stem = Stem::of(&folder, &name);
+        let hidden = key().hide(&folder, &name, [5; 16]);
+        Head { stem, version: version(1), size: 700_000, chunk_bytes: 262_144, etag: "\"e\"".into(), hidden }
+    }
+
+    fn index() -> Vec<u8> {
+        run(write_index(&head(), &key(), &[1, 2, 3].map(|n| Digest::of(&[n]))))
+    }
+
+    fn journal() -> Vec<u8> {
+        let mut bytes = head().write(Kind::Journal, &key());
+        let mut chain = *bytes.last_chunk().expect("a tag");
+        for n in 0..3 {
+            let (record, tag) = write_record(&key(), &chain, &[(n, Digest::of(&[1]))]);
+            bytes.extend_from_slice(&record);
+            chain = tag;
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (read, hashes) = run(read_index(&index(), head().stem, &key())).expect("whole");
+        assert_eq!((read.version, read.size, read.chunk_bytes, &*read.etag), (version(1), 700_000, 262_144, "\"e\""));
+        assert_eq!(read.name(&key()), Some((folder(), name("модель"))));
+        assert_eq!(hashes.len(), 3);
+        let replay = run(read_journal(&journal(), head().stem, &key())).expect("whole");
+        assert_eq!((replay.chunks.len(), replay.end), (3, journal().len() as u64));
+        let order = write_order(&key(), 77, &[head().stem]);
+        assert_eq!(read_order(&order, &key()), Ok((77, vec![head().stem])));
+        // No file is another's.
+        assert!(run(read_index(&index(), Stem([0; 32]), &key())).is_err());
+        assert!(run(read_journal(&index(), head().stem, &key())).is_err());
+        assert!(run(read_index(&journal(), head().stem, &key())).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_byte_is_noticed(at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
+            let mut changed = index();
+            let place = at.index(changed.len());
+            changed[place] ^= flip;
+            prop_assert!(run(read_index(&changed, head().stem, &key())).is_err());
+            let mut changed = journal();
+            let place = at.index(changed.len());
+            changed[place] ^= flip;
+            match run(read_journal(&changed, head().stem, &key())) {
+                Ok(replay) => {
+                    prop_assert!(replay.chunks.len() < 3 && replay.end as usize <= place);
+                    prop_assert!(replay.chunks.iter().all(|(_, hash)| *hash == Digest::of(&[1])));
+                }
+                Err(Damaged) => prop_assert!(place < HEAD_BYTES),
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert!(run(read_index(&bytes, head().stem, &key())).is_err());
+            prop_assert!(run(read_journal(&bytes, head().stem, &key())).is_err());
+            prop_assert!(read_order(&bytes, &key()).is_err());
+            prop_assert!(run(super::super::upload::read_record(&bytes, &key())).is_err());
+        }
+    }
+}

@@ -19,6 +19,8 @@ mod model;
 mod names;
 mod offline;
 mod open;
+#[cfg(test)]
+mod power_cut;
 mod shelf;
 mod staging;
 #[cfg(test)]
@@ -237,7 +239,7 @@ impl<F: Flash> Cache<F> {
         let core = self.core.as_ref().ok()?;
         match core.read(&Stem::of(folder, name).file(Ending::Kept), CACHE_SMALL_BYTES as u64).await {
             Found::File(bytes, _) => Some(bytes),
-            Found::Nothing | Found::Unreadable => None,
+            Found::Nothing | Found::Unreadable(_) => None,
         }
     }
 
@@ -288,6 +290,7 @@ async fn find<F: Flash>(core: &Rc<Core<F>>, stem: Stem) -> Result<Option<Rc<Entr
     core.change(stem, |known| {
         known.live = Rc::downgrade(&entry);
         known.promised = entry.object().size;
+        known.bytes = entry.held_bytes();
     });
     Ok(Some(entry))
 }

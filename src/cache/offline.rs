@@ -2,12 +2,14 @@
 //!
 //! It takes no lock of the directory. An entry that an agent uses is locked by it and is never taken away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
 use super::Version;
-use super::entry::Entry;
+use super::chunks::Chunks;
+use super::entry::{Entry, read_chunk};
 use super::error::{CacheError, Duty, ReadError};
 use super::flash::{BoardFlash, Flash, Hold, Seen};
 use super::key::CacheKey;
@@ -104,11 +106,9 @@ impl<F: Flash> Offline<F> {
         let mut stems = BTreeMap::new();
         let seen = self.core.flash.list().await.map_err(CacheError::on(Duty::Directory))?;
         for Seen { name, bytes } in &seen {
-            match Named::of(name) {
-                Named::Resource(stem, Ending::Big | Ending::Index | Ending::Journal | Ending::Kept) => {
-                    *stems.entry(stem).or_insert(0) += bytes;
-                }
-                _ => {}
+            if let Named::Resource(stem, Ending::Big | Ending::Index | Ending::Journal | Ending::Kept) = Named::of(name)
+            {
+                *stems.entry(stem).or_insert(0) += bytes;
             }
         }
         Ok((stems, seen))
@@ -131,7 +131,7 @@ impl<F: Flash> Offline<F> {
             match Named::of(&name) {
                 Named::Upload(_, Ending::Upload) => rows.push(self.upload(&name).await),
                 Named::Resource(_, Ending::BadData) | Named::Upload(_, Ending::BadData) => {
-                    rows.push(damaged(&name, bytes))
+                    rows.push(damaged(&name, bytes));
                 }
                 _ => {}
             }
@@ -165,6 +165,7 @@ impl<F: Flash> Offline<F> {
         for row in self.list().await? {
             let wrong = match (&row.name, row.state) {
                 (Some((folder, name)), State::Whole | State::Part) => self.wrong_chunks(Stem::of(folder, name)).await,
+                (_, State::Upload) => self.wrong_chunks_of_upload(&row.stem).await,
                 _ => Vec::new(),
             };
             told(&row, &wrong);
@@ -173,11 +174,37 @@ impl<F: Flash> Offline<F> {
     }
 
     async fn wrong_chunks(&self, stem: Stem) -> Vec<u32> {
-        let Ok(Some(entry)) = Entry::peek(&self.core, stem).await else { return Vec::new() };
-        let held: BTreeSet<u32> = (0..entry.chunks()).filter(|chunk| entry.has(*chunk)).collect();
+        let Some((chunks, is_whole)) = Entry::recorded(&self.core, stem).await else { return Vec::new() };
+        match self.core.flash.open(&stem.file(Ending::Big)).await {
+            // Locked, so that nobody evicts it meanwhile.
+            Ok(Some(file)) if self.core.flash.lock(&file, Hold::Shared).await.unwrap_or(true) => {
+                self.wrong_of(&file, chunks).await
+            }
+            // It is being evicted.
+            Ok(Some(_)) => Vec::new(),
+            // It went since it was listed, and its record with it.
+            Ok(None) if Entry::recorded(&self.core, stem).await.is_none_or(|now| now.1 != is_whole) => Vec::new(),
+            Ok(None) | Err(_) => (0..chunks.count()).filter(|chunk| chunks.has(*chunk)).collect(),
+        }
+    }
+
+    async fn wrong_chunks_of_upload(&self, id: &str) -> Vec<u32> {
+        // Published meanwhile, it is an entry; one whose publication was cut has its big part there too.
+        let Named::Upload(id, _) = Named::of(&format!("{id}.up")) else { return Vec::new() };
+        let file = id.file(Ending::Upload);
+        let Found::File(bytes, _) = self.core.read(&file, CACHE_UPLOAD_RECORD_BYTES).await else { return Vec::new() };
+        let Ok(read) = read_record(&bytes, &self.core.key).await else { return Vec::new() };
+        let Ok(Some(stage)) = self.core.flash.open(&id.file(Ending::Stage)).await else { return Vec::new() };
+        let head = read.record.head;
+        self.wrong_of(&stage, Chunks::all(head.size, head.chunk_bytes, read.hashes)).await
+    }
+
+    async fn wrong_of(&self, file: &F::File, chunks: Chunks) -> Vec<u32> {
+        let chunks = RefCell::new(chunks);
+        let count = chunks.borrow().count();
         let (mut wrong, mut buffer) = (Vec::new(), Vec::new());
-        for chunk in held {
-            match entry.read(chunk, &mut buffer).await {
+        for chunk in 0..count {
+            match read_chunk(&self.core.flash, file, &chunks, chunk, &mut buffer).await {
                 Ok(()) | Err(ReadError::Absent) => {}
                 Err(ReadError::Damaged | ReadError::Unreadable(_)) => wrong.push(chunk),
             }

@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 
 use super::Version;
 use super::error::{CacheError, Duty};
-use super::flash::{Flash, Seen};
+use super::flash::{Flash, Seen, is_lasting};
 use super::format::{HEAD_BYTES, Head, Kind};
 use super::names::{Ending, Named, ORDER_NEW, Stem, UploadId};
 use super::shelf::{Core, Found, Shelved};
@@ -86,7 +86,7 @@ async fn take_uploads<F: Flash>(
                 core.set_aside(pairs.map(|(from, to)| (id.file(from), id.file(to))), bytes).await;
             }
             Err(NotTaken::Unreadable) => {
-                log::warn!("cache: the record of an upload cannot be read; it is left as it is")
+                log::warn!("cache: the record of an upload cannot be read; it is left as it is");
             }
         }
     }
@@ -112,11 +112,14 @@ enum NotTaken {
 async fn take_upload<F: Flash>(core: &Rc<Core<F>>, id: UploadId) -> Result<(Rc<Upload<F>>, bool), NotTaken> {
     let (bytes, log) = match core.read(&id.file(Ending::Upload), CACHE_UPLOAD_RECORD_BYTES).await {
         Found::File(bytes, log) => (bytes, log),
-        Found::Nothing | Found::Unreadable => return Err(NotTaken::Unreadable),
+        Found::Nothing | Found::Unreadable(_) => return Err(NotTaken::Unreadable),
     };
     let read = read_record(&bytes, &core.key).await.map_err(|_| NotTaken::Damaged)?;
-    if let Ok(Some(stage)) = core.flash.open(&id.file(Ending::Stage)).await {
-        return Ok((Upload::of(core, id, read, log, Some(stage)), false));
+    match core.flash.open(&id.file(Ending::Stage)).await {
+        Ok(Some(stage)) => return Ok((Upload::of(core, id, read, log, Some(stage)), false)),
+        Ok(None) => {}
+        Err(error) if is_lasting(&error) => return Err(NotTaken::Damaged),
+        Err(_) => return Err(NotTaken::Unreadable),
     }
     if read.progress.confirmed.is_none() {
         // What was accepted is gone, and the CDN does not have it: somebody took it away.

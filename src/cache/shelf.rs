@@ -4,6 +4,7 @@
 //! chunks does not: it works on files that are open already.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::{Rc, Weak};
 
 use smol::lock::Mutex;
@@ -109,13 +110,17 @@ impl<F: Flash> Core<F> {
 
     /// The whole of a file of at most `limit` bytes; `None` when there is none, or none that can be read.
     pub(super) async fn read(&self, name: &str, limit: u64) -> Found<F> {
-        let Ok(opened) = self.flash.open(name).await else { return Found::Unreadable };
-        let Some(file) = opened else { return Found::Nothing };
-        let Ok(len) = self.flash.len(&file).await else { return Found::Unreadable };
-        let Some(len) = usize::try_from(len).ok().filter(|_| len <= limit) else { return Found::Unreadable };
-        match self.flash.read_at(&file, 0, len, Vec::new()).await {
-            Ok(bytes) => Found::File(bytes, file),
-            Err(_) => Found::Unreadable,
+        let read = async {
+            let Some(file) = self.flash.open(name).await? else { return Ok(None) };
+            let len = self.flash.len(&file).await?;
+            let short = usize::try_from(len).ok().filter(|_| len <= limit).ok_or(io::ErrorKind::FileTooLarge)?;
+            let bytes = self.flash.read_at(&file, 0, short, Vec::new()).await?;
+            Ok(Some((bytes, file)))
+        };
+        match read.await {
+            Ok(Some((bytes, file))) => Found::File(bytes, file),
+            Ok(None) => Found::Nothing,
+            Err(source) => Found::Unreadable(source),
         }
     }
 
@@ -280,6 +285,6 @@ impl<F: Flash> Core<F> {
 pub(super) enum Found<F: Flash> {
     Nothing,
     /// It is no plain file, too long, or the flash does not give it.
-    Unreadable,
+    Unreadable(io::Error),
     File(Vec<u8>, F::File),
 }

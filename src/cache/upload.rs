@@ -376,7 +376,10 @@ impl<F: Flash> Upload<F> {
         core.flash.sync_names().await.map_err(&on)?;
         self.end();
         core.uploads.borrow_mut().retain(|known| known.id != self.id);
-        core.flash.remove(&self.id.file(Ending::Stage)).await.map_err(&on)
+        if let Err(error) = core.flash.remove(&self.id.file(Ending::Stage)).await {
+            log::debug!("cache: the big part of an ended upload stays until the next start: {error}");
+        }
+        Ok(())
     }
 
     /// Throws it away.

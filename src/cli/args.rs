@@ -11,6 +11,7 @@ use super::help;
 use super::target::Port;
 use crate::config::Source;
 use crate::config::keys::nearest;
+use crate::name::{Folder, ResourceName};
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -28,6 +29,22 @@ pub(super) enum Command {
     Status { port: Port, as_json: bool },
     Unlock(UnlockOptions),
     Wait(WaitOptions),
+    Cache(CacheOptions),
+}
+
+#[derive(Debug)]
+pub(super) struct CacheOptions {
+    pub(super) source: Source,
+    pub(super) action: CacheAction,
+}
+
+/// What is done with the cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CacheAction {
+    List,
+    Verify,
+    EvictAll,
+    Evict { name: ResourceName, folder: Folder },
 }
 
 #[derive(Debug)]
@@ -138,7 +155,7 @@ impl Wrong {
     }
 }
 
-const COMMANDS: [&str; 6] = ["run", "status", "unlock", "wait", "fingerprint", "config"];
+const COMMANDS: [&str; 7] = ["run", "status", "unlock", "wait", "cache", "fingerprint", "config"];
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Wrong> {
@@ -157,6 +174,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             "status" => status(parser),
             "unlock" => unlock(parser),
             "wait" => wait(parser),
+            "cache" => cache(parser),
             "help" => Ok(Parsed::Text(help::OVERVIEW)),
             other => Err(Wrong::Command {
                 name: other.to_owned(),
@@ -354,6 +372,66 @@ fn wait(parser: Parser) -> Result<Parsed, Wrong> {
     Ok(Parsed::Command(Command::Wait(parsed)))
 }
 
+fn cache(mut parser: Parser) -> Result<Parsed, Wrong> {
+    const COMMAND: &str = "cache";
+    const ACTIONS: [&str; 3] = ["list", "verify", "evict"];
+    let shape = |said: String| Wrong::Shape { command: COMMAND, said };
+    let together = |what| Wrong::Together { command: COMMAND, what };
+    let mut action = None;
+    // The first word is what to do; a resource may be called anything, also "list".
+    if let Some(mut words) = parser.try_raw_args()
+        && let Some(word) = words.next_if(|word| !word.to_string_lossy().starts_with('-'))
+    {
+        let word = word.to_string_lossy();
+        let found = ACTIONS.into_iter().find(|known| *known == word);
+        let text = word.clone().into_owned();
+        let wrong = Wrong::Value { command: COMMAND, option: "the action", text, allowed: "list, verify, evict" };
+        action = Some(found.ok_or(wrong)?);
+    }
+    let known = &["--config", "--all", "--folder", "--help"];
+    let (mut source, mut all, mut name, mut folder) = (Source::Default, false, None, None);
+    let text = |parser: &mut Parser| {
+        let value = parser.value().map_err(|error| shape(error.to_string()))?;
+        value.string().map_err(|error| shape(error.to_string()))
+    };
+    while let Some(argument) = parser.next().map_err(|error| shape(error.to_string()))? {
+        match argument {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Parsed::Text(help::CACHE)),
+            Arg::Long("config") => {
+                source = Source::Given(parser.value().map_err(|error| shape(error.to_string()))?.into());
+            }
+            Arg::Long("all") => all = true,
+            Arg::Long("folder") => {
+                let said = text(&mut parser)?;
+                folder = Some(Folder::new(said).map_err(|refused| shape(refused.to_string()))?);
+            }
+            Arg::Value(value) if name.is_none() && action == Some("evict") => {
+                let said = value.string().map_err(|error| shape(error.to_string()))?;
+                name = Some(ResourceName::new(said).map_err(|refused| shape(refused.to_string()))?);
+            }
+            other => {
+                let name = spelt(&other);
+                let is_option = !matches!(other, Arg::Value(_));
+                let name =
+                    if is_option && name.len() > 1 && !name.starts_with('-') { format!("--{name}") } else { name };
+                let nearest = is_option.then(|| nearest(&name, known.iter().map(|&known| known.to_owned())));
+                return Err(Wrong::Option { command: COMMAND, name, nearest });
+            }
+        }
+    }
+    let action = match (action, name, all) {
+        (None, ..) => return Err(together("say what to do: list, verify or evict")),
+        (Some("evict"), Some(name), false) => CacheAction::Evict { name, folder: folder.take().unwrap_or_default() },
+        (Some("evict"), None, true) if folder.is_none() => CacheAction::EvictAll,
+        (Some("evict"), ..) => return Err(together("evict takes one name, with or without --folder, or --all")),
+        (Some(_), _, true) => return Err(together("--all is for evict")),
+        (Some(_), ..) if folder.is_some() => return Err(together("--folder is for evict")),
+        (Some("list"), ..) => CacheAction::List,
+        (Some(_), ..) => CacheAction::Verify,
+    };
+    Ok(Parsed::Command(Command::Cache(CacheOptions { source, action })))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,6 +481,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_with_the_cache_is_said_once() {
+        let action = |line| match parsed(line) {
+            Ok(Parsed::Command(Command::Cache(options))) => options.action,
+            other => panic!("{line}: {other:?}"),
+        };
+        let evict = |name: &str, folder: &str| CacheAction::Evict {
+            name: ResourceName::new(name).expect("plain"),
+            folder: Folder::new(folder).expect("plain"),
+        };
+        assert_eq!(action("cache list"), CacheAction::List);
+        assert_eq!(action("cache verify --config f"), CacheAction::Verify);
+        assert_eq!(action("cache evict --all"), CacheAction::EvictAll);
+        assert_eq!(action("cache evict list"), evict("list", ""));
+        assert_eq!(action("cache evict --folder f -- --all"), evict("--all", "f"));
+        for line in [
+            "cache",
+            "cache lst",
+            "cache list m",
+            "cache list --all",
+            "cache verify --folder f",
+            "cache evict",
+            "cache evict m n",
+            "cache evict m --all",
+            "cache evict --all --folder f",
+            "cache evict a/b",
+            "cache evict m --folder a/b",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+        assert_eq!(wrong("cache lst"), "cache: the action cannot be \"lst\"; allowed: list, verify, evict");
+    }
+
+    #[test]
     fn every_command_has_help_that_names_all_its_options() {
         for command in COMMANDS {
             let Ok(Parsed::Text(text)) = parsed(&format!("{command} --help")) else { panic!("{command}") };
@@ -420,6 +531,9 @@ mod tests {
             ("unlock", "--password-file"),
             ("wait", "--fail-on-error"),
             ("wait", "--timeout"),
+            ("cache", "--folder"),
+            ("cache", "--all"),
+            ("cache", "verify"),
         ];
         for (command, option) in options {
             let Ok(Parsed::Text(text)) = parsed(&format!("{command} -h")) else { panic!("{command}") };

@@ -10,6 +10,7 @@ Commands:
   status       what the agent is, holds and does
   unlock       log in and unlock the board, and follow it until it is ready
   wait         return when the board is ready
+  cache        list, verify or evict what is cached of models
   fingerprint  the facts this board is recognised by
   config       the configuration in effect, and where each value came from
 
@@ -50,6 +51,24 @@ Exit code 2 and one line if the agent would not start with it.
 
 Example:
   azaion-loader config --config ./loader.toml";
+
+pub(super) const CACHE: &str = "\
+azaion-loader cache: what this board keeps of models; works beside a running agent and without one
+
+  cache list                      every model: name, folder, size, chunks held, last use (1 is the latest), state
+  cache verify                    reads every chunk and says which are damaged; the agent fetches those again
+  cache evict NAME [--folder F]   removes one model
+  cache evict --all               removes all of them, and the damaged files that were set aside
+
+  --config FILE   configuration with [cache] dir and the salts; default /etc/azaion/loader.toml
+
+What the agent is using, and uploads that wait for the cloud, are never removed.
+
+Exit code 1 when verify finds damage, and when evict leaves something that is in use.
+
+Examples:
+  azaion-loader cache list
+  azaion-loader cache evict detector.onnx --folder models";
 
 pub(super) const FINGERPRINT: &str = "\
 azaion-loader fingerprint: the facts this board is recognised by, where each was read, the text they make, and its hash

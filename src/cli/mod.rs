@@ -5,6 +5,7 @@
 
 mod args;
 mod board;
+mod cache;
 mod client;
 mod follow;
 mod help;
@@ -82,6 +83,7 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Command::Status { port, as_json } => status::run(&port.client()?, as_json, screen),
         Command::Unlock(options) => unlock::run(options, screen),
         Command::Wait(options) => wait::run(&options, screen),
+        Command::Cache(options) => cache::run(&Config::load(&options.source)?, &options.action, screen),
     }
 }
 

@@ -15,6 +15,8 @@ mod token_key;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_resources;
 
 pub use api::Api;
 pub use cdn::{Cdn, CdnClock, CdnError, CdnOperation, CdnRead, CdnRetry, CdnSettings, PutError, Tail};

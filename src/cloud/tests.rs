@@ -27,7 +27,7 @@ const POLICY: RetryPolicy = RetryPolicy {
     longest_pause: Duration::from_millis(2),
 };
 
-fn credentials() -> Credentials {
+pub(super) fn credentials() -> Credentials {
     Credentials::new(EMAIL.into(), SecretText::new(PASSWORD.into())).expect("lengths fit")
 }
 
@@ -36,28 +36,28 @@ fn api_at(port: u16) -> Api {
     Api::new(Rc::new(client()), url, Clock::manual(), None, POLICY)
 }
 
-fn api(server: &Server) -> Api {
+pub(super) fn api(server: &Server) -> Api {
     api_at(server.port())
 }
 
 /// A token for user `id` that lives a minute.
-fn token(id: &str) -> String {
+pub(super) fn token(id: &str) -> String {
     let claims = format!(r#"{{"nameid":"{id}","unique_name":"{EMAIL}","role":"Operator","iat":1000,"exp":1060}}"#);
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     format!("{}.{}.{}", encode(r#"{"alg":"HS256"}"#), encode(&claims), encode("signature"))
 }
 
 /// An answer after which the server closes.
-fn answer(status: u16, headers: &str, body: &str) -> String {
+pub(super) fn answer(status: u16, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
-fn logged_in(id: &str) -> String {
+pub(super) fn logged_in(id: &str) -> String {
     answer(200, "", &format!(r#"{{"token":"{}"}}"#, token(id)))
 }
 
 /// Serves `answers` one after the other, each on its own connection, and returns the requests.
-async fn script(server: &Server, answers: &[String]) -> Vec<Request> {
+pub(super) async fn script(server: &Server, answers: &[String]) -> Vec<Request> {
     let mut requests = Vec::new();
     for answer in answers {
         let (request, peer) = server.serve(answer).await;
@@ -68,7 +68,7 @@ async fn script(server: &Server, answers: &[String]) -> Vec<Request> {
 }
 
 /// Whether nobody has connected since.
-async fn is_left_alone(server: &Server) -> bool {
+pub(super) async fn is_left_alone(server: &Server) -> bool {
     poll_once(server.accept()).await.is_none()
 }
 
@@ -107,11 +107,11 @@ fn fetch_with(answers: &[String]) -> (Result<AesKey, CloudError>, Vec<Request>) 
     (result, requests)
 }
 
-fn lines(requests: &[Request]) -> Vec<&str> {
+pub(super) fn lines(requests: &[Request]) -> Vec<&str> {
     requests.iter().map(|request| request.head.split(" HTTP/").next().expect("a request line")).collect()
 }
 
-const LOGIN: &str = "POST /v1/login";
+pub(super) const LOGIN: &str = "POST /v1/login";
 const FETCH: &str = "GET /v1/binary-split/key-fragment";
 
 #[test]

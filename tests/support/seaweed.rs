@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A running SeaweedFS. Dropped, it is stopped and removed.
+/// A running `SeaweedFS`. Dropped, it is stopped and removed.
 #[derive(Debug)]
 pub(crate) struct Seaweed {
     dir: TempDir,

@@ -103,15 +103,12 @@ fn unescaped(text: &str) -> Cow<'_, str> {
     while let Some((before, after)) = rest.split_once('&') {
         plain.push_str(before);
         let known = after.split_once(';').and_then(|(name, rest)| Some((entity(name)?, rest)));
-        match known {
-            Some((c, behind)) => {
-                plain.push(c);
-                rest = behind;
-            }
-            None => {
-                plain.push('&');
-                rest = after;
-            }
+        if let Some((c, behind)) = known {
+            plain.push(c);
+            rest = behind;
+        } else {
+            plain.push('&');
+            rest = after;
         }
     }
     plain.push_str(rest);

@@ -88,6 +88,14 @@ impl Connection {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
+    /// Reads once straight into `into`, past the buffer, which must be empty; 0 is the end of the stream.
+    pub(super) async fn pass(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        debug_assert!(self.input().is_empty(), "bytes would be overtaken");
+        let read = poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, into)).await?;
+        self.touched |= read > 0;
+        Ok(read)
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.is_empty() {
             self.buffer.resize(RESPONSE_HEAD_BYTES, 0);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode, Version, header};
 use ureq_proto::BodyMode;
-use ureq_proto::client::state::{Cleanup, RecvBody, RecvResponse};
+use ureq_proto::client::state::{RecvBody, RecvResponse};
 use ureq_proto::client::{Call, RecvBodyResult, RecvResponseResult};
 use zeroize::Zeroizing;
 
@@ -77,6 +77,14 @@ fn judge(parts: &Parts) -> Result<(), NetError> {
     Ok(())
 }
 
+/// Whether the connection outlives an answer whose end is known (RFC 9112 section 9.3); nothing here asks to keep one
+/// of HTTP/1.0.
+fn is_kept(parts: &Parts) -> bool {
+    let options = parts.headers.get_all(header::CONNECTION);
+    let mut options = options.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    parts.version == Version::HTTP_11 && !options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
 /// An answer whose body has not been read yet.
 pub struct Response {
     /// The status.
@@ -97,10 +105,25 @@ enum Body {
 }
 
 struct Open {
-    call: Call<RecvBody>,
     connection: Connection,
-    /// Framing bytes since the last byte of content.
-    framing: usize,
+    frame: Frame,
+}
+
+/// How the end of a body is known.
+#[expect(clippy::large_enum_variant, reason = "it only ever stands in the box of `Open`")]
+enum Frame {
+    /// By its stated length: what is left of it is read where the caller wants it, without a copy in between.
+    Length {
+        left: u64,
+        /// Whether the connection may be used again.
+        keep: bool,
+    },
+    /// By chunks or by the end of the connection, as ureq-proto reads them.
+    Marked {
+        call: Call<RecvBody>,
+        /// Framing bytes since the last byte of content.
+        framing: usize,
+    },
 }
 
 impl Response {
@@ -112,15 +135,22 @@ impl Response {
     ) -> Self {
         let Head { parts, next } = head;
         let early = home.is_none();
+        let keep = is_kept(&parts);
         let (status, headers, patience) = (parts.status, parts.headers, *patience);
         let mut response = Self { status, headers, early, body: Body::Ended, home, patience };
         match next {
             RecvResponseResult::RecvBody(call) => {
-                response.body = Body::Open(Box::new(Open { call, connection, framing: 0 }));
+                let frame = match call.body_mode() {
+                    BodyMode::LengthDelimited(left) => Frame::Length { left, keep },
+                    BodyMode::Chunked | BodyMode::CloseDelimited | BodyMode::NoBody => {
+                        Frame::Marked { call, framing: 0 }
+                    }
+                };
+                response.body = Body::Open(Box::new(Open { connection, frame }));
             }
             // A redirect is an answer like any other: whoever asked decides, nothing is followed.
-            RecvResponseResult::Redirect(call) => response.settle(&call.proceed(), connection),
-            RecvResponseResult::Cleanup(call) => response.settle(&call, connection),
+            RecvResponseResult::Redirect(call) => response.settle(!call.must_close_connection(), connection),
+            RecvResponseResult::Cleanup(call) => response.settle(!call.must_close_connection(), connection),
         }
         response
     }
@@ -133,10 +163,9 @@ impl Response {
     /// The stated length of the body, when it is stated and still to come.
     pub fn length(&self) -> Option<u64> {
         match &self.body {
-            Body::Open(open) => match open.call.body_mode() {
-                BodyMode::LengthDelimited(length) => Some(length),
-                BodyMode::Chunked | BodyMode::CloseDelimited => None,
-                BodyMode::NoBody => Some(0),
+            Body::Open(open) => match open.frame {
+                Frame::Length { left, .. } => Some(left),
+                Frame::Marked { .. } => None,
             },
             Body::Ended => Some(0),
             Body::Broken => None,
@@ -164,16 +193,19 @@ impl Response {
                 return Err(error);
             }
         };
-        if let Body::Open(open) = std::mem::replace(&mut self.body, Body::Ended) {
-            let Open { call, connection, .. } = *open;
-            match call.proceed() {
-                Some(RecvBodyResult::Cleanup(call)) if matches!(end, Read::End) => self.settle(&call, connection),
-                Some(RecvBodyResult::Redirect(call)) if matches!(end, Read::End) => {
-                    self.settle(&call.proceed(), connection);
-                }
-                // The end was the end of the connection.
-                Some(RecvBodyResult::Cleanup(_) | RecvBodyResult::Redirect(_)) | None => {}
-            }
+        if let Body::Open(open) = std::mem::replace(&mut self.body, Body::Ended)
+            && matches!(end, Read::End)
+        {
+            let Open { connection, frame } = *open;
+            let keep = match frame {
+                Frame::Length { keep, .. } => keep,
+                Frame::Marked { call, .. } => match call.proceed() {
+                    Some(RecvBodyResult::Cleanup(call)) => !call.must_close_connection(),
+                    Some(RecvBodyResult::Redirect(call)) => !call.must_close_connection(),
+                    None => false,
+                },
+            };
+            self.settle(keep, connection);
         }
         Ok(0)
     }
@@ -211,9 +243,9 @@ impl Response {
     }
 
     /// The body is whole: the connection goes back where it came from, or is closed.
-    fn settle(&mut self, call: &Call<Cleanup>, connection: Connection) {
+    fn settle(&mut self, keep: bool, connection: Connection) {
         if let Some((pool, endpoint)) = self.home.take()
-            && !call.must_close_connection()
+            && keep
         {
             pool.keep(&endpoint, connection);
         }
@@ -231,30 +263,80 @@ enum Read {
 
 impl Open {
     async fn read(&mut self, buf: &mut [u8], patience: &Patience) -> Result<Read, NetError> {
-        let until_close = self.call.body_mode() == BodyMode::CloseDelimited;
-        loop {
-            let (used, made) = self.call.read(self.connection.input(), buf).map_err(NetError::parse)?;
-            self.connection.consume(used);
-            if made > 0 {
-                self.framing = 0;
-                return Ok(Read::Bytes(made));
-            }
-            if !until_close && self.call.can_proceed() {
-                return Ok(Read::End);
-            }
-            self.framing += used;
-            if self.framing > CHUNK_FRAMING_BYTES || self.connection.is_full() {
-                return Err(NetError::TooLarge { part: Part::ChunkFraming, limit: CHUNK_FRAMING_BYTES as u64 });
-            }
-            if used > 0 {
-                continue;
-            }
-            let fill = async { self.connection.fill().await.map_err(|error| NetError::io(Step::Body, error)) };
-            match patience.within(Step::Body, fill).await? {
-                0 if until_close => return Ok(Read::Closed),
-                0 => return Err(NetError::ClosedEarly { step: Step::Body }),
-                _ => {}
-            }
+        match &mut self.frame {
+            Frame::Length { left, .. } => read_length(&mut self.connection, left, buf, patience).await,
+            Frame::Marked { call, framing } => read_marked(&mut self.connection, call, framing, buf, patience).await,
+        }
+    }
+}
+
+/// Some of the `left` bytes of a body.
+async fn read_length(
+    connection: &mut Connection,
+    left: &mut u64,
+    buf: &mut [u8],
+    patience: &Patience,
+) -> Result<Read, NetError> {
+    if *left == 0 {
+        return Ok(Read::End);
+    }
+    // At most a piece at once: TLS would otherwise decrypt a whole buffer in one turn of the loop.
+    let room = usize::try_from(*left).unwrap_or(usize::MAX).min(buf.len()).min(PIECE_BYTES);
+    let buf = &mut buf[..room];
+    if connection.input().is_empty() && room < RESPONSE_HEAD_BYTES {
+        // Many small reads would be as many system calls.
+        let fill = async { connection.fill().await.map_err(|error| NetError::io(Step::Body, error)) };
+        if patience.within(Step::Body, fill).await? == 0 {
+            return Err(NetError::ClosedEarly { step: Step::Body });
+        }
+    }
+    let ready = connection.input().len().min(room);
+    let read = if ready > 0 {
+        buf[..ready].copy_from_slice(&connection.input()[..ready]);
+        connection.consume(ready);
+        ready
+    } else {
+        let pass = async { connection.pass(buf).await.map_err(|error| NetError::io(Step::Body, error)) };
+        patience.within(Step::Body, pass).await?
+    };
+    if read == 0 {
+        return Err(NetError::ClosedEarly { step: Step::Body });
+    }
+    *left -= read as u64;
+    Ok(Read::Bytes(read))
+}
+
+/// Some bytes of a body that marks its own end.
+async fn read_marked(
+    connection: &mut Connection,
+    call: &mut Call<RecvBody>,
+    framing: &mut usize,
+    buf: &mut [u8],
+    patience: &Patience,
+) -> Result<Read, NetError> {
+    let until_close = call.body_mode() == BodyMode::CloseDelimited;
+    loop {
+        let (used, made) = call.read(connection.input(), buf).map_err(NetError::parse)?;
+        connection.consume(used);
+        if made > 0 {
+            *framing = 0;
+            return Ok(Read::Bytes(made));
+        }
+        if !until_close && call.can_proceed() {
+            return Ok(Read::End);
+        }
+        *framing += used;
+        if *framing > CHUNK_FRAMING_BYTES || connection.is_full() {
+            return Err(NetError::TooLarge { part: Part::ChunkFraming, limit: CHUNK_FRAMING_BYTES as u64 });
+        }
+        if used > 0 {
+            continue;
+        }
+        let fill = async { connection.fill().await.map_err(|error| NetError::io(Step::Body, error)) };
+        match patience.within(Step::Body, fill).await? {
+            0 if until_close => return Ok(Read::Closed),
+            0 => return Err(NetError::ClosedEarly { step: Step::Body }),
+            _ => {}
         }
     }
 }
