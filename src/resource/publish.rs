@@ -222,6 +222,8 @@ impl Models {
     }
 
     /// Brings the big part to the CDN and sees it there; `None` when a newer upload took its place.
+    ///
+    /// What the CDN does not find here is the bucket, not a big part: its errors are passed on as they are.
     async fn send_big(&self, cdn: &Cdn, upload: &Rc<Upload>) -> Result<Option<()>, ResourceError> {
         let (folder, name, size) = (upload.folder(), upload.name(), upload.size());
         let mut restarts = 0;
@@ -243,7 +245,7 @@ impl Models {
                 }
                 Err(error) => return Err(error),
             }
-            match cdn.confirm(folder, name).await? {
+            match cdn.confirm(folder, name).await.map_err(ResourceError::Cdn)? {
                 Some((at_cdn, tag)) if at_cdn == size => {
                     upload.note(UploadStep::Confirmed(tag)).await?;
                     return Ok(Some(()));
@@ -268,7 +270,7 @@ impl Models {
             (id, u32::try_from(progress.part_bytes / upload.chunk_bytes()).unwrap_or(u32::MAX).max(1))
         } else {
             let per_part = chunks_per_part(upload.size(), upload.chunk_bytes());
-            let id = cdn.begin_upload(folder, name, &mark).await?;
+            let id = cdn.begin_upload(folder, name, &mark).await.map_err(ResourceError::Cdn)?;
             upload.note(UploadStep::Begun(id.clone(), u64::from(per_part) * upload.chunk_bytes())).await?;
             (id, per_part)
         };
@@ -277,7 +279,7 @@ impl Models {
         while first < upload.chunks() {
             let end = first.saturating_add(per_part).min(upload.chunks());
             number += 1;
-            if !upload.progress().parts.iter().any(|(there, _)| *there == number) {
+            if !progress.parts.iter().any(|(there, _)| *there == number) {
                 if upload.is_superseded() {
                     return Ok(None);
                 }
@@ -290,7 +292,8 @@ impl Models {
         if upload.is_superseded() {
             return Ok(None);
         }
-        cdn.finish_upload(folder, name, &id, &upload.progress().parts, &mark).await?;
+        let parts = upload.progress().parts;
+        cdn.finish_upload(folder, name, &id, &parts, &mark).await.map_err(ResourceError::Cdn)?;
         Ok(Some(()))
     }
 }
@@ -332,7 +335,6 @@ fn jittered(pause: Duration) -> Duration {
 
 fn put_error(error: PutError<ReadError>) -> ResourceError {
     match error {
-        // `NotFound` is no bucket here, and not a missing big part.
         PutError::Cdn(error) => ResourceError::Cdn(error),
         PutError::Source(error) => ResourceError::Staged(error),
     }
