@@ -23,6 +23,7 @@ use smol::{LocalExecutor, Task, Timer};
 
 use super::Models;
 use super::error::ResourceError;
+use super::join::END_BYTES;
 use super::login::{Guest, Login};
 use super::upload::Outcome;
 use crate::cache::{ReadError, Upload, UploadStep, Version};
@@ -237,7 +238,9 @@ impl Models {
             match sent {
                 Ok(Some(())) => {}
                 Ok(None) => return Ok(None),
-                // Too old, or finished in a way that cannot be told: begun anew.
+                // Joined before, and only the answer was lost.
+                Err(ResourceError::Cdn(CdnError::NoSuchUpload)) if self.is_there(cdn, upload).await? => {}
+                // Too old for the store: begun anew.
                 Err(ResourceError::Cdn(CdnError::NoSuchUpload)) if restarts < UPLOAD_RESTARTS => {
                     restarts += 1;
                     upload.note(UploadStep::Restarted).await?;
@@ -257,6 +260,19 @@ impl Models {
                 }
                 Some(_) | None => return Err(ResourceError::Cdn(CdnError::Changed)),
             }
+        }
+    }
+
+    /// Whether the object at the CDN is this upload's: it ends in the same two blocks. By their chaining they depend on
+    /// every byte before them and on an IV that was drawn for this upload alone.
+    async fn is_there(&self, cdn: &Cdn, upload: &Upload) -> Result<bool, ResourceError> {
+        let mut last = Vec::new();
+        upload.read(upload.chunks().saturating_sub(1), &mut last).await.map_err(ResourceError::Staged)?;
+        let end = &last[last.len().saturating_sub(END_BYTES)..];
+        match cdn.tail(upload.folder(), upload.name(), end.len() as u64).await {
+            Ok(tail) => Ok(tail.size == upload.size() && tail.bytes == end),
+            Err(CdnError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(ResourceError::Cdn(error)),
         }
     }
 
