@@ -69,7 +69,7 @@ impl Models {
         };
         // What can be served without the API does not wait long for it.
         let patience = is_enough.then_some(OFFLINE_TRY);
-        let asked = within(patience, self.fetch_small(login, folder, name)).await;
+        let asked = within(patience, Box::pin(self.fetch_small(login, folder, name))).await;
         let cause = match asked {
             Some(Ok(found)) => {
                 self.away_since.set(None);
