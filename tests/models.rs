@@ -53,6 +53,7 @@ impl World {
     fn new() -> Self {
         let users = vec![User::new(BUILDER, PASSWORD, "ResourceUploader"), User::new(OPERATOR, PASSWORD, "Operator")];
         let cloud = Cloud::start(Options { users, s3: true, ..Options::default() });
+        cloud.s3().make_bucket(FOLDER);
         Self { cloud, dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
@@ -555,6 +556,21 @@ fn a_cloud_that_is_away_is_waited_for_and_a_newer_upload_supersedes() {
         let error = board.upload(&session, "m", &new).await.expect_err("refused");
         assert_eq!(error.code(), Code::ApiRefused);
         assert_eq!(board.models.view().uploads_waiting, 0);
+    });
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_told_and_keeps_nothing() {
+    let world = World::new();
+    world.run(&Setting::default(), async |board| {
+        let session = board.log_in(BUILDER).await;
+        for size in [100, 9 * MIB] {
+            let (folder, name) = (Folder::new("nowhere").expect("a folder"), named("m").1);
+            let incoming = board.incoming(&session, &plain(size, 15)).await;
+            let error = incoming.finish(folder, name).await.expect_err("no bucket");
+            assert!(matches!(error, ResourceError::Cdn(_)), "{error:?}");
+            assert_eq!((board.models.view().uploads_waiting, board.cache.facts().bytes), (0, 0));
+        }
     });
 }
 

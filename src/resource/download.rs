@@ -24,6 +24,9 @@ use crate::cloud::{Cdn, CdnError};
 use crate::limits::{DOWNLOAD_WORKERS, DOWNLOADS, SEGMENT_FIRST_BYTES, SEGMENT_LONGEST_BYTES, SEGMENT_SLOW};
 use crate::net::Clock;
 
+/// One worker, at what it is at.
+type Worker<'a> = Pin<Box<dyn Future<Output = Result<(), ResourceError>> + 'a>>;
+
 /// How a download ended.
 type Ending = Result<(), Rc<ResourceError>>;
 
@@ -50,7 +53,7 @@ impl Downloads {
     pub(super) async fn gate(&self, target: &Rc<Target>) -> Gate {
         let gate = {
             let mut places = self.places.borrow_mut();
-            places.retain(|place| place.is_used());
+            places.retain(Place::is_used);
             if let Some(place) = places.iter().find(|place| place.target == *target) {
                 std::sync::Arc::clone(&place.gate)
             } else {
@@ -212,7 +215,7 @@ impl Download {
     /// Until nothing is missing.
     async fn fill(&self) -> Result<(), ResourceError> {
         while self.entry.missing().next().is_some() {
-            let mut workers: Vec<Pin<Box<dyn Future<Output = Result<(), ResourceError>> + '_>>> = Vec::new();
+            let mut workers: Vec<Worker<'_>> = Vec::new();
             poll_fn(|cx| {
                 loop {
                     let mut at = 0;

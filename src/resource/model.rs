@@ -95,7 +95,7 @@ pub(super) enum Feed {
     /// An entry of the cache, and the download that fills it, if any.
     Kept(Rc<Entry>, Option<Rc<Download>>),
     /// Straight from the CDN; begun when it is needed.
-    Direct(Option<CdnRead>),
+    Direct(Option<Box<CdnRead>>),
 }
 
 struct Parts {
@@ -155,7 +155,7 @@ impl Parts {
         self.buffer.clear();
         if let Feed::Direct(read) = &mut self.feed {
             if read.is_none() {
-                *read = Some(self.origin.read_from(self.position).await?);
+                *read = Some(Box::new(self.origin.read_from(self.position).await?));
             }
             if let Some(read) = read {
                 let left = usize::try_from(read.remaining()).unwrap_or(usize::MAX);

@@ -23,6 +23,7 @@ use smol::{LocalExecutor, Task, Timer};
 
 use super::Models;
 use super::error::ResourceError;
+use super::join::END_BYTES;
 use super::login::{Guest, Login};
 use super::upload::Outcome;
 use crate::cache::{ReadError, Upload, UploadStep, Version};
@@ -222,6 +223,8 @@ impl Models {
     }
 
     /// Brings the big part to the CDN and sees it there; `None` when a newer upload took its place.
+    ///
+    /// What the CDN does not find here is the bucket, not a big part: its errors are passed on as they are.
     async fn send_big(&self, cdn: &Cdn, upload: &Rc<Upload>) -> Result<Option<()>, ResourceError> {
         let (folder, name, size) = (upload.folder(), upload.name(), upload.size());
         let mut restarts = 0;
@@ -235,7 +238,9 @@ impl Models {
             match sent {
                 Ok(Some(())) => {}
                 Ok(None) => return Ok(None),
-                // Too old, or finished in a way that cannot be told: begun anew.
+                // Joined before, and only the answer was lost.
+                Err(ResourceError::Cdn(CdnError::NoSuchUpload)) if self.is_there(cdn, upload).await? => {}
+                // Too old for the store: begun anew.
                 Err(ResourceError::Cdn(CdnError::NoSuchUpload)) if restarts < UPLOAD_RESTARTS => {
                     restarts += 1;
                     upload.note(UploadStep::Restarted).await?;
@@ -243,7 +248,7 @@ impl Models {
                 }
                 Err(error) => return Err(error),
             }
-            match cdn.confirm(folder, name).await? {
+            match cdn.confirm(folder, name).await.map_err(ResourceError::Cdn)? {
                 Some((at_cdn, tag)) if at_cdn == size => {
                     upload.note(UploadStep::Confirmed(tag)).await?;
                     return Ok(Some(()));
@@ -258,6 +263,19 @@ impl Models {
         }
     }
 
+    /// Whether the object at the CDN is this upload's: it ends in the same two blocks. By their chaining they depend on
+    /// every byte before them and on an IV that was drawn for this upload alone.
+    async fn is_there(&self, cdn: &Cdn, upload: &Upload) -> Result<bool, ResourceError> {
+        let mut last = Vec::new();
+        upload.read(upload.chunks().saturating_sub(1), &mut last).await.map_err(ResourceError::Staged)?;
+        let end = &last[last.len().saturating_sub(END_BYTES)..];
+        match cdn.tail(upload.folder(), upload.name(), end.len() as u64).await {
+            Ok(tail) => Ok(tail.size == upload.size() && tail.bytes == end),
+            Err(CdnError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(ResourceError::Cdn(error)),
+        }
+    }
+
     /// The parts that are not there yet, and the end.
     async fn send_parts(&self, cdn: &Cdn, upload: &Rc<Upload>) -> Result<Option<()>, ResourceError> {
         let (folder, name) = (upload.folder(), upload.name());
@@ -268,7 +286,7 @@ impl Models {
             (id, u32::try_from(progress.part_bytes / upload.chunk_bytes()).unwrap_or(u32::MAX).max(1))
         } else {
             let per_part = chunks_per_part(upload.size(), upload.chunk_bytes());
-            let id = cdn.begin_upload(folder, name, &mark).await?;
+            let id = cdn.begin_upload(folder, name, &mark).await.map_err(ResourceError::Cdn)?;
             upload.note(UploadStep::Begun(id.clone(), u64::from(per_part) * upload.chunk_bytes())).await?;
             (id, per_part)
         };
@@ -277,7 +295,7 @@ impl Models {
         while first < upload.chunks() {
             let end = first.saturating_add(per_part).min(upload.chunks());
             number += 1;
-            if !upload.progress().parts.iter().any(|(there, _)| *there == number) {
+            if !progress.parts.iter().any(|(there, _)| *there == number) {
                 if upload.is_superseded() {
                     return Ok(None);
                 }
@@ -290,7 +308,8 @@ impl Models {
         if upload.is_superseded() {
             return Ok(None);
         }
-        cdn.finish_upload(folder, name, &id, &upload.progress().parts, &mark).await?;
+        let parts = upload.progress().parts;
+        cdn.finish_upload(folder, name, &id, &parts, &mark).await.map_err(ResourceError::Cdn)?;
         Ok(Some(()))
     }
 }
@@ -332,7 +351,6 @@ fn jittered(pause: Duration) -> Duration {
 
 fn put_error(error: PutError<ReadError>) -> ResourceError {
     match error {
-        // `NotFound` is no bucket here, and not a missing big part.
         PutError::Cdn(error) => ResourceError::Cdn(error),
         PutError::Source(error) => ResourceError::Staged(error),
     }

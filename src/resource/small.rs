@@ -59,15 +59,17 @@ impl Models {
                 Err(why) => Err(ResourceError::Offline { cause: None, why }),
             };
         };
-        // What can be served without the API does not wait long for it.
-        let patience = match &kept {
-            Ok(small) if self.is_whole(folder, name, small).await => Some(OFFLINE_TRY),
-            Ok(_) | Err(_) => None,
+        let is_enough = match &kept {
+            Ok(small) => self.is_whole(folder, name, small).await,
+            Err(_) => false,
         };
-        if patience.is_some() && self.rests() {
-            return kept.map(|kept| Found::Kept(kept, None)).or(Ok(Found::Unknown));
-        }
-        let asked = within(patience, self.fetch_small(login, folder, name)).await;
+        let kept = match kept {
+            Ok(small) if is_enough && self.rests() => return Ok(Found::Kept(small, None)),
+            kept => kept,
+        };
+        // What can be served without the API does not wait long for it.
+        let patience = is_enough.then_some(OFFLINE_TRY);
+        let asked = within(patience, Box::pin(self.fetch_small(login, folder, name))).await;
         let cause = match asked {
             Some(Ok(found)) => {
                 self.away_since.set(None);
