@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use super::S3Keys;
-use super::store::{Store, Stored, Trouble};
+use super::store::{Metadata, Store, Stored, Trouble};
 
 /// Marks a request whose range is to be ignored, by a fault.
 #[derive(Clone, Copy)]
@@ -150,8 +150,16 @@ fn check(if_match: Option<&ETagCondition>, if_none: Option<&ETagCondition>, stor
 
 /// From where to where, when part of it is asked for.
 fn part(range: Option<Range>, stored: &Stored) -> S3Result<Option<std::ops::Range<u64>>> {
+    // A suffix of nothing is nothing (RFC 9110 section 14.1.2): not to be satisfied.
+    if range.is_some() && stored.size() == 0 {
+        return Err(S3Error::new(S3ErrorCode::InvalidRange));
+    }
     let checked = range.map(|range| range.check(stored.size())).transpose();
     checked.map_err(|_| S3Error::new(S3ErrorCode::InvalidRange))
+}
+
+fn told_by(metadata: Option<s3s::dto::Metadata>) -> Metadata {
+    metadata.unwrap_or_default().into_iter().collect()
 }
 
 fn told(part: &std::ops::Range<u64>, stored: &Stored) -> String {
@@ -192,6 +200,7 @@ impl S3 for Operations {
             content_range: part.map(|part| told(&part, &stored)),
             e_tag: Some(etag(&stored)),
             last_modified: Some(modified(&stored)),
+            metadata: Some(stored.metadata().clone().into_iter().collect()),
             ..GetObjectOutput::default()
         }))
     }
@@ -205,6 +214,7 @@ impl S3 for Operations {
             content_length: Some(size(&stored)),
             e_tag: Some(etag(&stored)),
             last_modified: Some(modified(&stored)),
+            metadata: Some(stored.metadata().clone().into_iter().collect()),
             ..HeadObjectOutput::default()
         }))
     }
@@ -214,7 +224,7 @@ impl S3 for Operations {
         if !self.0.has_bucket(&input.bucket) {
             return Err(Trouble::NoSuchBucket.into());
         }
-        let stored = self.receive(input.body).await?;
+        let stored = self.receive(input.body).await?.with(told_by(input.metadata));
         let stored = self.0.put(&input.bucket, &input.key, stored)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(etag(&stored)), ..PutObjectOutput::default() }))
     }
@@ -251,8 +261,8 @@ impl S3 for Operations {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        let CreateMultipartUploadInput { bucket, key, .. } = req.input;
-        let upload_id = Some(self.0.begin(&bucket, &key)?);
+        let CreateMultipartUploadInput { bucket, key, metadata, .. } = req.input;
+        let upload_id = Some(self.0.begin(&bucket, &key, told_by(metadata))?);
         let output =
             CreateMultipartUploadOutput { upload_id, bucket: Some(bucket), key: Some(key), ..Default::default() };
         Ok(S3Response::new(output))

@@ -5,7 +5,7 @@
 //! parts be completed under wrong `ETag`s, ignores `If-Match`, and hashes an object anew at every call that it did not
 //! store itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -48,7 +48,11 @@ pub(crate) struct Stored {
     etag: String,
     md5: [u8; 16],
     modified: SystemTime,
+    metadata: Metadata,
 }
+
+/// `x-amz-meta-*`, as it came.
+pub(crate) type Metadata = HashMap<String, String>;
 
 impl Stored {
     pub(crate) fn file(&self) -> &Path {
@@ -61,6 +65,16 @@ impl Stored {
 
     pub(crate) fn etag(&self) -> &str {
         &self.etag
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The same with this metadata.
+    pub(crate) fn with(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
     }
 
     pub(crate) fn modified(&self) -> SystemTime {
@@ -93,7 +107,7 @@ impl Draft {
     pub(crate) fn finish(mut self) -> Stored {
         let md5 = std::mem::replace(&mut self.md5, Md5::new()).finalize();
         self.file = None;
-        Stored { file: self.path.clone(), size: self.size, etag: hex(&md5), md5, modified: SystemTime::now() }
+        Stored { file: self.path.clone(), size: self.size, etag: hex(&md5), md5, modified: SystemTime::now(), metadata: Metadata::new() }
     }
 }
 
@@ -116,6 +130,7 @@ struct Upload {
     bucket: String,
     key: String,
     parts: BTreeMap<u32, Arc<Stored>>,
+    metadata: Metadata,
 }
 
 /// Everything the server holds.
@@ -190,7 +205,7 @@ impl Store {
         fs::hard_link(from, &file).or_else(|_| fs::copy(from, &file).map(drop))?;
         let md5 = md5.finalize();
         self.make_bucket(bucket);
-        let stored = Stored { file, size, etag: hex(&md5), md5, modified: SystemTime::now() };
+        let stored = Stored { file, size, etag: hex(&md5), md5, modified: SystemTime::now(), metadata: Metadata::new() };
         self.put(bucket, key, stored).map(drop)
     }
 
@@ -198,7 +213,7 @@ impl Store {
         lock(&self.inner).buckets.get_mut(bucket).is_some_and(|objects| objects.remove(key).is_some())
     }
 
-    pub(crate) fn begin(&self, bucket: &str, key: &str) -> Result<String, Trouble> {
+    pub(crate) fn begin(&self, bucket: &str, key: &str, metadata: Metadata) -> Result<String, Trouble> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         let id = hex(&bytes);
@@ -206,7 +221,7 @@ impl Store {
         if !inner.buckets.contains_key(bucket) {
             return Err(Trouble::NoSuchBucket);
         }
-        let upload = Upload { bucket: bucket.to_owned(), key: key.to_owned(), parts: BTreeMap::new() };
+        let upload = Upload { bucket: bucket.to_owned(), key: key.to_owned(), parts: BTreeMap::new(), metadata };
         inner.uploads.insert(id.clone(), upload);
         Ok(id)
     }
@@ -252,6 +267,7 @@ impl Store {
         stored.size = parts.iter().map(|part| part.size).sum();
         // As AWS forms it, and clients that check MD5 know it by the dash.
         stored.etag = format!("{}-{}", hex(&stored.md5), parts.len());
+        stored.metadata = lock(&self.inner).upload(at)?.metadata.clone();
         let stored = self.put(at.0, at.1, stored)?;
         lock(&self.inner).uploads.remove(at.2);
         Ok(stored)
