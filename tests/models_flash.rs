@@ -85,7 +85,7 @@ fn a_flipped_bit_anywhere_in_a_cached_part_is_mended_from_the_cdn() {
     }
     // Without the CDN there is nothing to mend it with.
     cloud.s3().set_away(true);
-    for turn in 0..20 {
+    for turn in 0..4 {
         let at = dice.below(size);
         flip(&part, at, turn % 8);
         let to = board.path("loaded");
@@ -166,13 +166,13 @@ fn cut_empty_replaced_and_vanished_files() {
             let all = files(&board);
             let count = all.len();
             for path in all {
-                if fs::symlink_metadata(&path).is_err() {
-                    continue;
-                }
                 if restarted {
                     assert_eq!(agent.terminate(), Some(0));
                 }
-                damage(&path, &outside);
+                // What the repair before, or the agent's end, has made superfluous needs no damage.
+                if fs::symlink_metadata(&path).is_ok() {
+                    damage(&path, &outside);
+                }
                 if restarted {
                     agent = started(&board);
                 }

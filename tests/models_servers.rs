@@ -79,7 +79,8 @@ fn sizes_round_trip(cloud: &Cloud, authorities: &str) {
 fn both_directions(cloud: &Cloud, authorities: &str, peer: &Peer) {
     let board = Board::new(cloud).ca(authorities.to_owned());
     let mut agent = logged_in(&board);
-    for (size, name) in SIZES.into_iter().zip(["a", "модель ü", "x+y", "q\"q", "e", "f", "g", "h", "i", "j", "k", "l"]) {
+    for (size, name) in SIZES.into_iter().zip(["a", "модель ü", "x+y", "q\"q", "e", "f", "g", "h", "i", "j", "k", "l"])
+    {
         let bytes = noise(size as u64 + 5, size);
         let file = board.path("file");
         fs::write(&file, &bytes).expect("written");
@@ -175,7 +176,10 @@ fn two_gibibytes(cloud: &Cloud, authorities: &str, server: &str) {
     let (model, loaded) = (source.path().join("model"), source.path().join("loaded"));
     write_noise(&model, LARGE);
     let boards = [(); 2].map(|()| {
-        Board::new(cloud).ca(authorities.to_owned()).set("cache", "max_bytes = \"4 GiB\"").set("log", "level = \"info\"")
+        Board::new(cloud)
+            .ca(authorities.to_owned())
+            .set("cache", "max_bytes = \"4 GiB\"")
+            .set("log", "level = \"info\"")
     });
     let agent = logged_in(&boards[0]);
     let file = model.to_str().expect("UTF-8");

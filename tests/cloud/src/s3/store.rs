@@ -107,7 +107,14 @@ impl Draft {
     pub(crate) fn finish(mut self) -> Stored {
         let md5 = std::mem::replace(&mut self.md5, Md5::new()).finalize();
         self.file = None;
-        Stored { file: self.path.clone(), size: self.size, etag: hex(&md5), md5, modified: SystemTime::now(), metadata: Metadata::new() }
+        Stored {
+            file: self.path.clone(),
+            size: self.size,
+            etag: hex(&md5),
+            md5,
+            modified: SystemTime::now(),
+            metadata: Metadata::new(),
+        }
     }
 }
 
@@ -205,7 +212,8 @@ impl Store {
         fs::hard_link(from, &file).or_else(|_| fs::copy(from, &file).map(drop))?;
         let md5 = md5.finalize();
         self.make_bucket(bucket);
-        let stored = Stored { file, size, etag: hex(&md5), md5, modified: SystemTime::now(), metadata: Metadata::new() };
+        let stored =
+            Stored { file, size, etag: hex(&md5), md5, modified: SystemTime::now(), metadata: Metadata::new() };
         self.put(bucket, key, stored).map(drop)
     }
 
