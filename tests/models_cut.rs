@@ -75,9 +75,9 @@ fn empty(dir: &Path) {
 fn a_download_cut_anywhere_goes_on_where_it_was() {
     let plain = noise(1, SIZE);
     let mut sealed = Vec::with_capacity(SIZE + 32);
-    let mut sealer = Sealer::new(&resource_key(), [7; 16]);
-    sealer.push(&plain, &mut sealed);
-    sealer.finish(&mut sealed);
+    let mut machine = Sealer::new(&resource_key(), [7; 16]);
+    machine.push(&plain, &mut sealed);
+    machine.finish(&mut sealed);
     let small = usize::try_from(small_len(sealed.len() as u64)).expect("small");
     let cloud = cloud();
     cloud.put_resource("models", "m.small", sealed[..small].to_vec());

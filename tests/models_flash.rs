@@ -43,6 +43,9 @@ fn files(board: &Board) -> Vec<PathBuf> {
     files
 }
 
+/// What befalls a file of the cache; the second path is of a file that is not the cache's.
+type Damage = fn(&Path, &Path);
+
 /// Turns one bit of a file round, in its place.
 fn flip(path: &Path, at: u64, bit: u8) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("ours");
@@ -72,9 +75,9 @@ fn a_flipped_bit_anywhere_in_a_cached_part_is_mended_from_the_cdn() {
     let part = files(&board)[0].clone();
     let size = fs::metadata(&part).expect("there").len();
     let mut dice = Dice(4);
-    for turn in 0..100 {
+    for turn in 0..100_u8 {
         let at = dice.below(size);
-        flip(&part, at, (turn % 8) as u8);
+        flip(&part, at, turn % 8);
         let before = cloud.s3().bytes_out();
         assert_eq!(agent.load_whole("m", "models"), bytes, "bit at {at}\n{}", agent.log());
         let came = cloud.s3().bytes_out() - before;
@@ -113,12 +116,12 @@ fn a_flipped_bit_in_what_the_cache_notes_costs_at_most_a_download() {
         agent
     });
     let mut dice = Dice(5);
-    for turn in 0..30 {
+    for turn in 0..30_u8 {
         let notes: Vec<PathBuf> =
             files(&board).into_iter().skip(1).filter(|p| fs::metadata(p).is_ok_and(|m| m.len() > 0)).collect();
         let note = &notes[usize::try_from(dice.below(notes.len() as u64)).expect("small")];
         let size = fs::metadata(note).expect("there").len();
-        flip(note, dice.below(size), (turn % 8) as u8);
+        flip(note, dice.below(size), turn % 8);
         let mut agent = started(&board);
         assert_eq!(agent.load_whole("m", "models"), bytes, "{}\n{}", note.display(), agent.log());
         assert_eq!(agent.terminate(), Some(0));
@@ -133,7 +136,7 @@ fn cut_empty_replaced_and_vanished_files() {
     let board = Board::new(&cloud);
     let outside = board.path("outside");
     fs::write(&outside, b"not the cache's").expect("written");
-    let damages: [(&str, fn(&Path, &Path)); 7] = [
+    let damages: [(&str, Damage); 7] = [
         ("cut", |path, _| {
             let file = fs::OpenOptions::new().write(true).open(path).expect("ours");
             let len = file.metadata().expect("there").len();

@@ -67,7 +67,7 @@ impl ModelDesk {
             (ResourceError::Offline { cause: None, .. }, Some(failed)) => {
                 Report { next: Report::of(&error).next, ..failed }
             }
-            _ => self.told("load", &error),
+            _ => told("load", &error),
         })
     }
 
@@ -78,7 +78,7 @@ impl ModelDesk {
         match self.models.upload(session).await {
             Ok(incoming) => Ok(Arriving { incoming, audit: Rc::clone(&self.audit), user }),
             Err(error) => {
-                let report = self.told("upload", &error);
+                let report = told("upload", &error);
                 self.audit.note(Event::UploadRefused, Some(&user), Some(report.code));
                 Err(report)
             }
@@ -163,12 +163,6 @@ impl ModelDesk {
         log::warn!("log-in failed: {} ({})", report.message, report.code);
         report
     }
-
-    fn told(&self, what: &str, error: &ResourceError) -> Report {
-        let report = Report::of(error);
-        log::warn!("{what}: {} ({}); next: {}", report.message, report.code, report.next);
-        report
-    }
 }
 
 /// A model on its way out.
@@ -180,11 +174,7 @@ impl Outgoing for Leaving {
     }
 
     async fn next(&mut self) -> Result<Option<&[u8]>, Report> {
-        self.0.next().await.map_err(|error| {
-            let report = Report::of(&error);
-            log::warn!("load: {} ({}); next: {}", report.message, report.code, report.next);
-            report
-        })
+        self.0.next().await.map_err(|error| told("load", &error))
     }
 }
 
@@ -212,13 +202,19 @@ impl control::Incoming for Arriving {
                 Ok(UploadAnswer::Accepted)
             }
             Err(error) => {
-                let report = Report::of(&error);
-                log::warn!("upload: {} ({}); next: {}", report.message, report.code, report.next);
+                let report = told("upload", &error);
                 audit.note(Event::UploadRefused, Some(&user), Some(report.code));
                 Err(report)
             }
         }
     }
+}
+
+/// For the log as for the client.
+fn told(what: &str, error: &ResourceError) -> Report {
+    let report = Report::of(error);
+    log::warn!("{what}: {} ({}); next: {}", report.message, report.code, report.next);
+    report
 }
 
 fn still_away() -> Report {

@@ -54,8 +54,8 @@ pub(super) fn key(byte: u8) -> AesKey {
 
 /// `plain`, sealed in one go.
 pub(super) fn sealed(key: &AesKey, iv: [u8; BLOCK], plain: &[u8]) -> Vec<u8> {
-    let (mut sealer, mut sealed) = (Sealer::new(key, iv), Vec::new());
-    sealer.push(plain, &mut sealed);
-    sealer.finish(&mut sealed);
-    sealed
+    let (mut sealer, mut message) = (Sealer::new(key, iv), Vec::new());
+    sealer.push(plain, &mut message);
+    sealer.finish(&mut message);
+    message
 }

@@ -84,7 +84,7 @@ mod tests {
             [(0, 9), (15, 9), (16, 14), (10_207, 3067), (10_208, 3072), (10_223, 3072), (10_224, 3072)]
         {
             let (ours, big) = split_by(&key(1), [3; BLOCK], &vec![7; plain], 1000);
-            assert_eq!((ours.len(), ours.len() + big.len()), (small, sealed_len(plain as u64) as usize), "{plain}");
+            assert_eq!((ours.len(), (ours.len() + big.len()) as u64), (small, sealed_len(plain as u64)), "{plain}");
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
         let (mut splitter, mut big) = (Splitter::new(&key(1), [3; BLOCK]), Vec::new());
         for _ in 0..100 {
             big.clear();
-            splitter.push(&[0; 65_536], &mut big);
+            splitter.push(&vec![0; 65_536], &mut big);
             assert!(splitter.head.len() <= SPLIT_HEAD_BYTES + 65_536 && big.len() <= SPLIT_HEAD_BYTES + 65_536);
         }
         assert_eq!(splitter.head.len(), 3072);

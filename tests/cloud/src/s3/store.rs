@@ -275,7 +275,7 @@ impl Store {
         stored.size = parts.iter().map(|part| part.size).sum();
         // As AWS forms it, and clients that check MD5 know it by the dash.
         stored.etag = format!("{}-{}", hex(&stored.md5), parts.len());
-        stored.metadata = lock(&self.inner).upload(at)?.metadata.clone();
+        stored.metadata.clone_from(&lock(&self.inner).upload(at)?.metadata);
         let stored = self.put(at.0, at.1, stored)?;
         lock(&self.inner).uploads.remove(at.2);
         Ok(stored)
