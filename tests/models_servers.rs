@@ -1,4 +1,4 @@
-//! Whole boards and two CDNs, one in process and SeaweedFS: sizes at every edge and 2 GiB through API, CDN and cache, and a
+//! Whole boards and two CDNs, one in process and `SeaweedFS`: sizes at every edge and 2 GiB through API, CDN and cache, and a
 //! second implementation (`boto3`, `cryptography`) in both directions. What an agent at work costs is watched beside it.
 //!
 //! A test binary of its own, and one test at a time in it: what is measured is the agent, not its neighbours.
@@ -37,7 +37,7 @@ fn salts() -> Salts {
     Salts { hardware: "hw".into(), api: "api".into(), resource: "res".into(), separator: String::new() }
 }
 
-/// A cloud whose CDN is SeaweedFS, on TLS with an authority of its own, or in the clear on loopback.
+/// A cloud whose CDN is `SeaweedFS`, on TLS with an authority of its own, or in the clear on loopback.
 fn cloud_with_seaweed(is_safe: bool) -> Result<(Cloud, Seaweed, String), String> {
     let seaweed = Seaweed::start()?;
     let cloud = cloud_with_models();
@@ -84,7 +84,7 @@ fn both_directions(cloud: &Cloud, authorities: &str, peer: &Peer) {
         let bytes = noise(size as u64 + 5, size);
         let file = board.path("file");
         fs::write(&file, &bytes).expect("written");
-        let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = name.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
         peer.put("models", name, &file).expect("the peer puts it");
         assert!(agent.load_whole(&encoded, "models") == bytes, "{size}: put by the peer");
         let back = format!("{name}-back");

@@ -144,10 +144,8 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         running: RefCell::default(),
         models: Rc::clone(&models),
     });
-    let boot = executor.spawn(async move {
-        unlocker.boot(by_itself).await;
-        models.finish_uploads().await;
-    });
+    let boot = executor.spawn(async move { unlocker.boot(by_itself).await });
+    let uploads = executor.spawn(async move { models.finish_uploads().await });
     let watchdog = executor.spawn(systemd::watchdog());
 
     let asked_to_end = async {
@@ -160,6 +158,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     // Before the lock is given up: nothing of ours may write the state beside another agent.
     desk.stop().await;
     boot.cancel().await;
+    uploads.cancel().await;
     watchdog.cancel().await;
     audit.note(Event::AgentStopped, None, None);
     drop(lock);

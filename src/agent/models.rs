@@ -1,6 +1,6 @@
 //! Models on the control port: who asks, by which log-in, and the way from the port to the room of models.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(super) struct ModelDesk {
     gate: Mutex<()>,
     /// Until then no log-in is tried again for a load: the API did not answer the last one.
     away_until: Cell<Duration>,
+    /// What the API said to the credentials of `[boot]`, and until when it is not asked again.
+    refusal: RefCell<Option<(Duration, Report)>>,
 }
 
 impl ModelDesk {
@@ -42,7 +44,16 @@ impl ModelDesk {
     ) -> Self {
         let told = Rc::clone(&models);
         parts.cloud.greet(move |session| told.logged_in(session));
-        Self { models, parts, credentials, audit, clock, gate: Mutex::new(()), away_until: Cell::default() }
+        Self {
+            models,
+            parts,
+            credentials,
+            audit,
+            clock,
+            gate: Mutex::new(()),
+            away_until: Cell::default(),
+            refusal: RefCell::default(),
+        }
     }
 
     /// What `/status` shows.
@@ -92,6 +103,9 @@ impl ModelDesk {
             return Ok((Held::Session(session), None));
         }
         let Some(credentials) = &self.credentials else { return Err(super::desk::not_logged_in()) };
+        if self.clock.now() < self.away_until.get() {
+            return Ok((Held::Credentials(credentials.duplicate()), Some(still_away())));
+        }
         let _alone = self.gate.lock().await;
         if let Some(session) = self.parts.cloud.held() {
             return Ok((Held::Session(session), None));
@@ -99,18 +113,19 @@ impl ModelDesk {
         if self.clock.now() < self.away_until.get() {
             return Ok((Held::Credentials(credentials.duplicate()), Some(still_away())));
         }
+        self.refused_before()?;
         match self.parts.cloud.log_in_at_once(credentials).await {
             Ok(session) => {
                 self.note_log_in(&session);
                 Ok((Held::Session(session), None))
             }
-            Err(error) if resource::is_unreachable(&error) => {
-                self.away_until.set(self.clock.now() + AWAY_PAUSE);
-                let report = Report::of(&error);
-                log::warn!("no log-in for a model: {} ({})", report.message, report.code);
-                Ok((Held::Credentials(credentials.duplicate()), Some(report)))
+            Err(error) => {
+                let report = self.failed(&error);
+                if resource::is_unreachable(&error) {
+                    return Ok((Held::Credentials(credentials.duplicate()), Some(report)));
+                }
+                Err(report)
             }
-            Err(error) => Err(self.refused(&error)),
         }
     }
 
@@ -124,12 +139,21 @@ impl ModelDesk {
         if let Some(session) = self.parts.cloud.held() {
             return Ok(session);
         }
-        match self.parts.cloud.log_in(credentials).await {
+        self.refused_before()?;
+        match self.parts.cloud.log_in_at_once(credentials).await {
             Ok(session) => {
                 self.note_log_in(&session);
                 Ok(session)
             }
-            Err(error) => Err(self.refused(&error)),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// The credentials of `[boot]` were wrong a moment ago: they are not tried by every call (CONTRACT section 1).
+    fn refused_before(&self) -> Result<(), Report> {
+        match &*self.refusal.borrow() {
+            Some((until, report)) if self.clock.now() < *until => Err(report.clone()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -138,7 +162,9 @@ impl ModelDesk {
         if self.credentials.is_none() {
             return;
         }
+        // An unlock by itself logs in with the same credentials: it goes first.
         let mut pause = Pause::new();
+        pause.wait().await;
         while self.models.view().uploads_waiting > 0 && self.parts.cloud.held().is_none() {
             match self.session().await {
                 Ok(_) => return,
@@ -157,10 +183,15 @@ impl ModelDesk {
         self.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
     }
 
-    fn refused(&self, error: &CloudError) -> Report {
+    fn failed(&self, error: &CloudError) -> Report {
         let report = Report::of(error);
-        self.audit.note(Event::LoginRefused, None, Some(report.code));
-        log::warn!("log-in failed: {} ({})", report.message, report.code);
+        if resource::is_unreachable(error) {
+            self.away_until.set(self.clock.now() + AWAY_PAUSE);
+        } else {
+            self.audit.note(Event::LoginRefused, None, Some(report.code));
+            self.refusal.replace(Some((self.clock.now() + AWAY_PAUSE, report.clone())));
+        }
+        log::warn!("no log-in for a model: {} ({})", report.message, report.code);
         report
     }
 }

@@ -65,6 +65,13 @@ pub struct CacheSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version(pub [u8; 32]);
 
+impl fmt::Display for Version {
+    /// In hex.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// A big part as the CDN has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {

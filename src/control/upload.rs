@@ -42,7 +42,7 @@ pub(super) async fn take<D: Desk>(
         seat.now_at(Phase::Handling);
         Ok::<_, Broken>((turn, port.desk.upload().await.map_err(Refusal::Desk)?))
     };
-    let (_turn, mut incoming) = body.wire().unless_gone(beginning).await.unwrap_or(Err(Broken::Gone))?;
+    let (turn, mut incoming) = body.wire().unless_gone(beginning).await.unwrap_or(Err(Broken::Gone))?;
     body.be_patient();
     let folder = if let Some(boundary) = boundary {
         form::read(body, boundary, asked, &mut incoming).await?
@@ -55,6 +55,8 @@ pub(super) async fn take<D: Desk>(
             }
         }
     };
+    // The bytes are all here; the cloud may take hours.
+    drop(turn);
     let answer = incoming.finish(Wanted { folder, name }).await.map_err(Refusal::Desk)?;
     Ok(Answer::upload(answer))
 }

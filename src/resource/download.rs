@@ -87,7 +87,9 @@ impl Downloads {
         executor: &LocalExecutor<'static>,
     ) -> Option<Rc<Download>> {
         if let Some(running) = self.find(target) {
-            return Some(running);
+            // One version, and yet another entry: its object was replaced at the CDN. Who still reads the old one is not
+            // served by this.
+            return Rc::ptr_eq(running.entry(), entry).then_some(running);
         }
         if self.running() >= DOWNLOADS {
             return None;
@@ -186,7 +188,7 @@ impl Download {
     /// Says that a reader waits for this chunk; [`Entry::listen`] tells when it may be there.
     pub(super) fn want(&self, chunk: u32) {
         let mut wanted = self.wanted.borrow_mut();
-        if !wanted.contains(&chunk) {
+        if chunk < self.entry.chunks() && !wanted.contains(&chunk) {
             wanted.push(chunk);
         }
     }

@@ -14,7 +14,7 @@ use super::model::{Feed, Model, Origin};
 use super::small::{Found, Small, Target};
 use super::{Held, Models};
 use crate::cache::{Entry, Object};
-use crate::cloud::{CloudError, Tail};
+use crate::cloud::{CdnError, CloudError, Tail};
 use crate::crypto::{Unsealer, unseal};
 use crate::limits::WHOLE_AT_ONCE_BYTES;
 use crate::name::{Folder, ResourceName};
@@ -103,7 +103,11 @@ impl Models {
         let login = guest.login().map(|login| &**login);
         let known = if ask { self.cdn(login).await? } else { self.cdn_known(login).await? };
         let cdn = known.ok_or(ResourceError::Offline { cause: None, why: NotKept::Incomplete })?;
-        let Tail { size, etag, bytes: end } = cdn.tail(folder, name, end_to_ask(&small.bytes)).await?;
+        let Tail { size, etag, bytes: end, mark } = cdn.tail(folder, name, end_to_ask(&small.bytes)).await?;
+        // An upload by an agent says whose big part it is: a new one whose small part is still on its way is told.
+        if mark.is_some_and(|mark| mark != small.version.to_string()) {
+            return Err(CdnError::Changed.into());
+        }
         let object = Object { size, etag };
         let shape = Shape::of(&small.bytes, size)?;
         if shape.is_tiny() {

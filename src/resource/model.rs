@@ -17,7 +17,7 @@ use super::join::Join;
 use super::login::Guest;
 use super::small::Target;
 use super::{Damage, Models};
-use crate::cache::{Entry, Object, ReadError};
+use crate::cache::{CacheError, Entry, Object, ReadError};
 use crate::cloud::{CdnError, CdnRead, ResourceBody};
 use crate::crypto::Unsealer;
 use crate::limits::{CHUNK_REPAIRS, PIECE_BYTES};
@@ -230,6 +230,8 @@ impl Origin {
                     listener.await;
                 }
                 Some(Some(Err(error))) => match *error {
+                    // Not the bytes that were there under the same tag: somebody's are wrong, and nobody can say whose.
+                    ResourceError::Cache(CacheError::Mismatch { .. }) => return Err(ResourceError::Shared(error)),
                     ResourceError::Cache(_) => return Ok(false),
                     _ => return Err(ResourceError::Shared(error)),
                 },

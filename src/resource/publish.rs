@@ -26,7 +26,7 @@ use super::error::ResourceError;
 use super::join::END_BYTES;
 use super::login::{Guest, Login};
 use super::upload::Outcome;
-use crate::cache::{ReadError, Upload, UploadStep, Version};
+use crate::cache::{ReadError, Upload, UploadStep};
 use crate::cloud::{Cdn, CdnError, PutError};
 use crate::error::chain;
 use crate::limits::{
@@ -174,6 +174,21 @@ impl Models {
                 Ok(Attempt::Superseded) => continue,
                 Err(error) => error,
             };
+            // A newer one came while this one was at it: that is no failure.
+            if upload.is_superseded() {
+                continue;
+            }
+            // The big part is published: without this small part nobody could read it again. A log-in by who may, or a
+            // newer upload, mends that.
+            if upload.progress().confirmed.is_some() && !error.is_away() {
+                log::error!(
+                    "the small part of an upload cannot be published, it is kept for a log-in: {}",
+                    chain(&error)
+                );
+                let _nobody_listens = tell.try_send(Err(error));
+                listener.await;
+                continue;
+            }
             // A client that waits is told, and what it is told has failed is gone. Afterwards only a refusal for good
             // ends what was accepted.
             let is_waited_for = !tell.is_closed() && !tell.is_full();
@@ -199,8 +214,20 @@ impl Models {
         // Before anything is sent: a small part that does not open would leave a big one without it.
         let vault = self.vault(&Guest::Login(Rc::clone(login))).await?;
         let small = vault.open(folder, name, upload.small_boxed()).map_err(ResourceError::Vault)?;
+        let cdn = self.cdn_for_upload(login).await?;
+        if let Some(confirmed) = upload.progress().confirmed {
+            // Hours may lie between: a small part is never put beside somebody else's big one.
+            let there = cdn.confirm(folder, name).await.map_err(ResourceError::Cdn)?;
+            if !there.is_some_and(|(size, tag)| size == upload.size() && is_tag(&tag, &confirmed)) {
+                upload.note(UploadStep::Restarted).await?;
+            }
+        }
         if upload.progress().confirmed.is_none() {
-            let cdn = self.cdn_for_upload(login).await?;
+            // The role may have been lowered since the upload was taken in.
+            let (needed, held) = (self.parts.upload_role, login.session.user().role);
+            if held < needed {
+                return Err(ResourceError::RoleTooLow { needed, held });
+            }
             if self.send_big(&cdn, upload).await?.is_none() {
                 if let Some(id) = upload.progress().upload_id {
                     // Best effort: the store throws it away by its age.
@@ -231,25 +258,28 @@ impl Models {
         loop {
             let sent = if size <= UPLOAD_PART_BYTES {
                 let body = Piece::new(upload, 0..upload.chunks());
-                cdn.put(folder, name, body).await.map(|_tag| Some(())).map_err(put_error)
+                cdn.put(folder, name, body).await.map(Some).map_err(put_error)
             } else {
                 self.send_parts(cdn, upload).await
             };
-            match sent {
-                Ok(Some(())) => {}
+            let stored = match sent {
+                Ok(Some(tag)) => tag,
                 Ok(None) => return Ok(None),
-                // Joined before, and only the answer was lost.
-                Err(ResourceError::Cdn(CdnError::NoSuchUpload)) if self.is_there(cdn, upload).await? => {}
-                // Too old for the store: begun anew.
-                Err(ResourceError::Cdn(CdnError::NoSuchUpload)) if restarts < UPLOAD_RESTARTS => {
-                    restarts += 1;
-                    upload.note(UploadStep::Restarted).await?;
-                    continue;
-                }
+                Err(ResourceError::Cdn(CdnError::NoSuchUpload)) => match self.there(cdn, upload).await? {
+                    // Joined before, and only the answer was lost.
+                    Some(tag) => tag,
+                    // Too old for the store: begun anew.
+                    None if restarts < UPLOAD_RESTARTS => {
+                        restarts += 1;
+                        upload.note(UploadStep::Restarted).await?;
+                        continue;
+                    }
+                    None => return Err(ResourceError::Cdn(CdnError::NoSuchUpload)),
+                },
                 Err(error) => return Err(error),
-            }
+            };
             match cdn.confirm(folder, name).await.map_err(ResourceError::Cdn)? {
-                Some((at_cdn, tag)) if at_cdn == size => {
+                Some((at_cdn, tag)) if at_cdn == size && is_tag(&tag, &stored) => {
                     upload.note(UploadStep::Confirmed(tag)).await?;
                     return Ok(Some(()));
                 }
@@ -263,23 +293,24 @@ impl Models {
         }
     }
 
-    /// Whether the object at the CDN is this upload's: it ends in the same two blocks. By their chaining they depend on
+    /// The tag of the object at the CDN, if it is this upload's: it ends in the same two blocks. By their chaining they depend on
     /// every byte before them and on an IV that was drawn for this upload alone.
-    async fn is_there(&self, cdn: &Cdn, upload: &Upload) -> Result<bool, ResourceError> {
+    async fn there(&self, cdn: &Cdn, upload: &Upload) -> Result<Option<String>, ResourceError> {
         let mut last = Vec::new();
         upload.read(upload.chunks().saturating_sub(1), &mut last).await.map_err(ResourceError::Staged)?;
         let end = &last[last.len().saturating_sub(END_BYTES)..];
         match cdn.tail(upload.folder(), upload.name(), end.len() as u64).await {
-            Ok(tail) => Ok(tail.size == upload.size() && tail.bytes == end),
-            Err(CdnError::NotFound { .. }) => Ok(false),
+            Ok(tail) => Ok((tail.size == upload.size() && tail.bytes == end).then_some(tail.etag)),
+            // A store tells 403 of what is not there to who may not list.
+            Err(CdnError::NotFound { .. } | CdnError::Refused { .. }) => Ok(None),
             Err(error) => Err(ResourceError::Cdn(error)),
         }
     }
 
     /// The parts that are not there yet, and the end.
-    async fn send_parts(&self, cdn: &Cdn, upload: &Rc<Upload>) -> Result<Option<()>, ResourceError> {
+    async fn send_parts(&self, cdn: &Cdn, upload: &Rc<Upload>) -> Result<Option<String>, ResourceError> {
         let (folder, name) = (upload.folder(), upload.name());
-        let mark = mark(upload);
+        let mark = upload.version().to_string();
         let progress = upload.progress();
         let (id, per_part) = if let Some(id) = progress.upload_id {
             // As it was begun, should this program have learnt to cut parts otherwise since.
@@ -309,8 +340,7 @@ impl Models {
             return Ok(None);
         }
         let parts = upload.progress().parts;
-        cdn.finish_upload(folder, name, &id, &parts, &mark).await.map_err(ResourceError::Cdn)?;
-        Ok(Some(()))
+        cdn.finish_upload(folder, name, &id, &parts, &mark).await.map(Some).map_err(ResourceError::Cdn)
     }
 }
 
@@ -327,14 +357,9 @@ impl Publisher {
     }
 }
 
-/// By what the CDN knows the object again: its version, in hex.
-fn mark(upload: &Upload) -> String {
-    let Version(bytes) = upload.version();
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _into_memory = write!(text, "{byte:02x}");
-        text
-    })
+/// Whether two entity tags are one: XML has them with quotes or without.
+fn is_tag(one: &str, other: &str) -> bool {
+    one.trim_matches('"') == other.trim_matches('"')
 }
 
 /// Whole chunks, at least [`UPLOAD_PART_BYTES`] of them, in at most [`UPLOAD_PARTS`] parts.

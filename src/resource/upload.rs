@@ -45,10 +45,12 @@ impl Models {
         }
         let mut iv = [0; BLOCK];
         getrandom::fill(&mut iv).map_err(|error| ResourceError::Board(std::io::Error::other(error)))?;
+        // Before anything is waited for: somebody else may log in meanwhile.
+        let login = self.login_of(&session);
         let staging = self.parts.cache.stage().await?;
         Ok(Incoming {
             models: Rc::clone(self),
-            login: self.login_of(&session),
+            login,
             splitter: Splitter::new(&self.resource_key, iv),
             staging,
             sealed: Vec::new(),

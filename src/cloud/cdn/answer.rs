@@ -49,7 +49,8 @@ pub(super) fn failure(
     let (code, message) = (said("Code"), said("Message"));
     let number = status.as_u16();
     match (number, code.as_str()) {
-        (_, "NoSuchUpload") => CdnError::NoSuchUpload,
+        // Parts that cannot be joined are as good as none: the upload begins anew.
+        (_, "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall") => CdnError::NoSuchUpload,
         (_, "NoSuchKey" | "NoSuchBucket") | (404, _) => CdnError::NotFound { operation, code },
         (412, _) => CdnError::Changed,
         (401 | 403, _) => CdnError::Refused { operation, status: number, code, message },

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::super::retry::Budget;
 use super::answer::{content_length, content_range, etag};
@@ -27,6 +27,8 @@ pub struct Tail {
     pub etag: String,
     /// Its last bytes.
     pub bytes: Vec<u8>,
+    /// The mark it was uploaded with ([`Cdn::begin_upload`]); none where somebody else uploaded it.
+    pub mark: Option<String>,
 }
 
 /// What `HEAD` tells of an object.
@@ -63,7 +65,7 @@ impl Cdn {
         while filled < tail.len() {
             filled += read.chunk(&mut tail[filled..]).await?;
         }
-        Ok(Tail { size: seen.size, etag: seen.etag, bytes: tail })
+        Ok(Tail { size: seen.size, etag: seen.etag, bytes: tail, mark: seen.mark })
     }
 
     /// Reads `range` of the object whose entity tag is `etag`; returns when its first bytes are on their way.
@@ -112,7 +114,7 @@ impl Object {
                 return Err(shared.protocol(operation, CdnFault::Status(response.status.as_u16())));
             }
             let fault = |fault| shared.protocol(operation, fault);
-            let mark = response.headers.get(MARK).and_then(|mark| mark.to_str().ok()).map(str::to_owned);
+            let mark = mark(&response.headers);
             Ok(Seen {
                 size: content_length(&response.headers).map_err(fault)?,
                 etag: etag(&response.headers).map_err(fault)?,
@@ -164,12 +166,17 @@ impl Shared {
             other => return Err(self.protocol(operation, CdnFault::Status(other.as_u16()))),
         };
         let limit = usize::try_from(length).unwrap_or(usize::MAX);
+        let mark = mark(&response.headers);
         let bytes = response.bytes(limit).await.map_err(|source| self.net(operation, source))?;
         if bytes.len() != limit {
             return Err(self.net(operation, NetError::ClosedEarly { step: Step::Body }));
         }
-        Ok(Some(Tail { size, etag, bytes }))
+        Ok(Some(Tail { size, etag, bytes, mark }))
     }
+}
+
+fn mark(headers: &HeaderMap) -> Option<String> {
+    headers.get(MARK).and_then(|mark| mark.to_str().ok()).map(str::to_owned)
 }
 
 /// A range of one object, on its way.

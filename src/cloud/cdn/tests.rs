@@ -406,12 +406,12 @@ fn a_connection_is_used_again_when_its_range_ended() {
 #[test]
 fn the_tail_is_one_request() {
     let (tail, requests) = tail_with(&[part(TAG, 12, 16, 16)]);
-    assert_eq!(tail.expect("a tail"), Tail { size: 16, etag: TAG.into(), bytes: b"cdef".to_vec() });
+    assert_eq!(tail.expect("a tail"), Tail { size: 16, etag: TAG.into(), bytes: b"cdef".to_vec(), mark: None });
     assert_eq!(ranges(&requests), ["bytes=-4"]);
     // A shorter object is its own tail, sent as a part or as a whole.
     for short in [part(TAG, 0, 3, 3), answer(200, "ETag: \"tag\"\r\n", "012")] {
         let (tail, _) = tail_with(&[short]);
-        assert_eq!(tail.expect("a tail"), Tail { size: 3, etag: TAG.into(), bytes: b"012".to_vec() });
+        assert_eq!(tail.expect("a tail"), Tail { size: 3, etag: TAG.into(), bytes: b"012".to_vec(), mark: None });
     }
 }
 
@@ -436,7 +436,7 @@ fn a_server_without_ranges_from_the_end_is_asked_twice_more() {
 fn an_empty_object_has_an_empty_tail() {
     let head = "HTTP/1.1 200 X\r\nConnection: close\r\nETag: \"tag\"\r\nContent-Length: 0\r\n\r\n".to_owned();
     let (tail, _) = tail_with(&[xml_error(416, "InvalidRange"), head]);
-    assert_eq!(tail.expect("a tail"), Tail { size: 0, etag: TAG.into(), bytes: Vec::new() });
+    assert_eq!(tail.expect("a tail"), Tail { size: 0, etag: TAG.into(), bytes: Vec::new(), mark: None });
 }
 
 #[test]
