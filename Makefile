@@ -16,6 +16,9 @@ test: build ## Every test; the last line counts them. Engines are started where 
 bench: build ## Numbers beside their peers on this machine, medians of several runs
 	cargo bench --locked --bench decrypt
 	cargo bench --locked --bench start
+	cargo bench --locked --bench cdn
+	cargo build --quiet --locked -p azaion-cloud
+	benches/models.sh
 lint: doc ## rustfmt, clippy and rustdoc, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings

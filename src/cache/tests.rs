@@ -379,7 +379,7 @@ fn the_file_system_keeps_its_reserve() {
         drop(first);
         cache.begin(&folder(), &name("b"), &version(1), &second).await.expect("the first goes");
         let mut staging = cache.stage().await.expect("begun");
-        assert!(matches!(staging.push(b"x").await, Err(CacheError::NoRoom { .. })));
+        assert!(matches!(staging.push(&bytes(3, 8 * CHUNK)).await, Err(CacheError::NoRoom { .. })));
     });
 }
 

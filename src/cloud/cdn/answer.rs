@@ -229,6 +229,9 @@ mod tests {
         assert!(matches!(told(404, "NoSuchKey"), CdnError::NotFound { code, .. } if code == "NoSuchKey"));
         assert!(matches!(told(404, ""), CdnError::NotFound { .. }));
         assert!(matches!(told(404, "NoSuchUpload"), CdnError::NoSuchUpload));
+        for code in ["InvalidPart", "InvalidPartOrder", "EntityTooSmall"] {
+            assert!(matches!(told(400, code), CdnError::NoSuchUpload), "{code}");
+        }
         assert!(matches!(told(412, "PreconditionFailed"), CdnError::Changed));
         assert!(matches!(told(403, "AccessDenied"), CdnError::Refused { message, .. } if message == "m"));
         for (status, code, passes) in [
@@ -237,7 +240,6 @@ mod tests {
             (429, "", true),
             (400, "RequestTimeout", true),
             (200, "InternalError", true),
-            (400, "InvalidPart", false),
             (416, "InvalidRange", false),
             (501, "NotImplemented", false),
         ] {
