@@ -551,11 +551,32 @@ fn a_cloud_that_is_away_is_waited_for_and_a_newer_upload_supersedes() {
         board.until(|board| board.models.view().uploads_waiting == 0).await;
         assert!(world.published("m").is_some_and(|there| there == old));
 
-        // A refusal for good is told, and nothing of it stays.
+        // A refusal is told. The big part is published by then, so its small part is kept for who may put it.
         world.cloud.always(Route::ResourcePut, Fault::status(403));
         let error = board.upload(&session, "m", &new).await.expect_err("refused");
         assert_eq!(error.code(), Code::ApiRefused);
+        assert_eq!(board.models.view().uploads_waiting, 1);
+        world.cloud.clear_faults();
+        board.log_in(BUILDER).await;
+        board.until(|board| board.models.view().uploads_waiting == 0).await;
+        assert!(world.published("m").is_some_and(|there| there == new));
+
+        // A refusal by the CDN comes before anything is published: nothing of it stays.
+        world.cloud.s3().always(S3Route::Put, Fault::s3(403, "AccessDenied"));
+        let error = board.upload(&session, "m", &new).await.expect_err("refused");
+        assert_eq!(error.code(), Code::CdnRefused);
         assert_eq!(board.models.view().uploads_waiting, 0);
+
+        // What another one puts in between, while the API is away, is not joined with our small part.
+        world.cloud.s3().clear_faults();
+        world.cloud.always(Route::ResourcePut, Fault::try_later(503, 0));
+        assert_eq!(board.upload(&session, "m", &old).await.expect("accepted"), Outcome::Accepted);
+        let ours = world.cloud.s3().object(FOLDER, "m.big").expect("it is there");
+        world.cloud.s3().put_object(FOLDER, "m.big", &vec![7; ours.len()]);
+        world.cloud.clear_faults();
+        board.log_in(BUILDER).await;
+        board.until(|board| board.models.view().uploads_waiting == 0).await;
+        assert!(world.published("m").is_some_and(|there| there == old));
     });
 }
 

@@ -105,7 +105,8 @@ impl ResourceError {
                 CloudError::Failed { status, .. } => (400..500).contains(status) && ![408, 429].contains(status),
                 CloudError::Net { .. } | CloudError::Protocol { .. } => false,
             },
-            Self::Cdn(error) => matches!(error, CdnError::Refused { .. }),
+            // Keys are changed in `cdn.yaml`, which the next log-in reads anew.
+            Self::Cdn(_) => false,
             // What lies staged cannot be read back, or not be opened.
             Self::Staged(_) | Self::Vault(_) | Self::RoleTooLow { .. } | Self::Damaged(_) | Self::Unknown => true,
             Self::Shared(error) => error.is_final(),

@@ -278,8 +278,11 @@ fn a_200_with_an_error_inside_is_that_error() {
     let inside = |code: &str| answer(200, "", &format!("   <Error><Code>{code}</Code><Message>m</Message></Error>"));
     let (tag, requests) = finish_with(&[inside("InternalError"), finished()]);
     assert_eq!((tag.expect("the second time").as_str(), requests.len()), ("\"joined-2\"", 2));
-    let (tag, _) = finish_with(&[inside("InvalidPart")]);
-    assert!(matches!(tag, Err(CdnError::Failed { status: 200, code, .. }) if code == "InvalidPart"));
+    let (tag, _) = finish_with(&[inside("InvalidRequest")]);
+    assert!(matches!(tag, Err(CdnError::Failed { status: 200, code, .. }) if code == "InvalidRequest"));
+    // Parts that cannot be joined: begun anew, unless the object carries the mark.
+    let (tag, _) = finish_with(&[inside("InvalidPart"), marked("another")]);
+    assert!(matches!(tag, Err(CdnError::NoSuchUpload)));
     let (tag, _) = finish_with(&[answer(200, "", "")]);
     assert!(matches!(tag, Err(CdnError::Protocol { fault: CdnFault::Xml, .. })));
 }
