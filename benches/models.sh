@@ -113,7 +113,7 @@ curl -sSf -o /dev/null "\$port/login" -d '{"email":"b@example.com","password":"b
 for i in 1 2 3; do
   "$loader" cache evict --all --config "$dir/far/loader.toml" > /dev/null
   curl -sSf -o /dev/null -w '%{time_total}\n' "\$port/load/thin" -d '{"folder":"models"}' >> "$dir/thin-ours"
-  curl -sSf -o /dev/null -w '%{time_total}\n' --cacert "$dir/cloud/ca.pem" --aws-sigv4 aws:amz:us-east-1:s3 \
+  curl -sSf -o /dev/null -w '%{time_total}\n' --cacert "$dir/cloud/ca.pem" --aws-sigv4 aws:amz:us-east-1:s3 -H "x-amz-content-sha256: UNSIGNED-PAYLOAD" \
     --user "\$key:\$secret" "https://10.213.0.2:$s3/models/thin.big" >> "$dir/thin-curl"
 done
 SH
