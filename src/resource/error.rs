@@ -105,12 +105,11 @@ impl ResourceError {
                 CloudError::Failed { status, .. } => (400..500).contains(status) && ![408, 429].contains(status),
                 CloudError::Net { .. } | CloudError::Protocol { .. } => false,
             },
-            // Keys are changed in `cdn.yaml`, which the next log-in reads anew.
-            Self::Cdn(_) => false,
             // What lies staged cannot be read back, or not be opened.
             Self::Staged(_) | Self::Vault(_) | Self::RoleTooLow { .. } | Self::Damaged(_) | Self::Unknown => true,
             Self::Shared(error) => error.is_final(),
-            Self::Cache(_) | Self::Offline { .. } | Self::Board(_) | Self::Stopping => false,
+            // Refused by the CDN, too: keys are changed in `cdn.yaml`, which the next log-in reads anew.
+            Self::Cdn(_) | Self::Cache(_) | Self::Offline { .. } | Self::Board(_) | Self::Stopping => false,
         }
     }
 }
