@@ -94,8 +94,7 @@ impl Flash {
             *busy = (*busy).max(Instant::now()) + cost;
             *busy
         };
-        // What this program is for.
-        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        park_until(until);
         Ok(())
     }
 
@@ -497,5 +496,12 @@ impl Filesystem for Flash {
             rustix::fs::fallocate(&*self.file(fh)?, flags, offset, length).map_err(system)
         };
         answer!(reply, work(), |()| reply.ok());
+    }
+}
+
+/// Slowness is what this program is for. A thread that is woken before its time waits on.
+fn park_until(until: Instant) {
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
     }
 }
