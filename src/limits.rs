@@ -173,6 +173,30 @@ pub const ENGINE_LIST_BYTES: usize = 4 * 1024 * 1024;
 /// Images of that list that are looked into while an untagged one is searched for; behind them it counts as missing.
 pub const ENGINE_LIST_IMAGES: usize = 256;
 
+/// Layers go in one request until they are this long together: what a cut costs at most, where layers are small. A request
+/// by itself costs an engine 15 to 40 ms, the time of a few MiB.
+pub const ENGINE_STEP_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A rest of an image shorter than this goes with what is before it, and a shared stack of layers shorter than this is no
+/// step of its own.
+pub const ENGINE_REST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Images that go in side by side, at most; fewer where there are fewer cores, less memory or less room.
+pub const ENGINE_LANES: usize = 4;
+
+/// Memory that must be available for each image that goes in beside the first: what an engine needs to unpack one.
+pub const ENGINE_LANE_MEMORY_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Free space that must remain under the engine's root: what the file system needs for itself.
+pub const ENGINE_SPARE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Suites that are remembered beside the present one until their images are removed; behind them the oldest is
+/// forgotten, and its images stay.
+pub const SUITES_REMEMBERED: usize = 16;
+
+/// Earlier suites that `[engine] keep_old` can ask to keep.
+pub const SUITES_KEPT: usize = 8;
+
 /// One message in the answer to a load; a longer one is a protocol error.
 pub const ENGINE_LOAD_MESSAGE_BYTES: usize = 64 * 1024;
 

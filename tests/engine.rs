@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use azaion_loader::archive::{Archive, ArchiveError};
 use azaion_loader::crypto::Fragment;
-use azaion_loader::engine::{Engine, EngineAddress, EngineError, EngineStore, Expected, LoadError, Presence};
+use azaion_loader::engine::{
+    Engine, EngineAddress, EngineError, EngineStore, Expected, Gauge, LoadError, Order, Presence,
+};
 use azaion_loader::error::{Code, Explain as _};
 use azaion_loader::net::{Client, tls, turn};
 use serde_json::Value;
@@ -75,7 +77,7 @@ fn made(plain: &[u8]) -> Made {
     let path = dir.path().join("images.enc");
     std::fs::write(&path, encrypt(FRAGMENT, plain)).expect("it is written");
     let archive = open(&path, FRAGMENT);
-    let expected = archive.images().iter().map(Expected::of).collect();
+    let expected = expected(&archive, EngineStore::Layout);
     Made { archive, expected, _dir: dir }
 }
 
@@ -96,6 +98,39 @@ fn noise(len: usize) -> Vec<u8> {
     (0..len / 8).flat_map(next).collect()
 }
 
+/// Counts what a load tells.
+#[derive(Default)]
+struct Counts {
+    done: Cell<u64>,
+    total: Cell<u64>,
+}
+
+impl Gauge for Counts {
+    fn done(&self) -> &Cell<u64> {
+        &self.done
+    }
+
+    fn expect_bytes(&self, bytes: u64) {
+        self.total.set(bytes);
+    }
+
+    fn images(&self, _done: u32) {}
+}
+
+fn expected(archive: &Archive, store: EngineStore) -> Vec<Expected> {
+    archive.images().iter().map(|image| Expected::of(image, store)).collect()
+}
+
+/// Loads and switches, as the agent does.
+async fn load(engine: &Engine, archive: &Archive, gauge: &Counts) -> Result<(), LoadError> {
+    let facts = engine.survey().await?;
+    let expected = expected(archive, facts.store);
+    let order = Order { store: facts.store, root: &facts.root_dir, brought: &[], at_once: 2 };
+    engine.load(archive, &expected, &order, gauge).await?;
+    engine.switch(&expected).await?;
+    Ok(())
+}
+
 /// One engine under test.
 struct Case {
     real: Arc<support::engine::Engine>,
@@ -104,10 +139,11 @@ struct Case {
 
 impl Case {
     fn load(&self, archive: &Archive) -> Result<(), LoadError> {
-        let done = Cell::new(u64::MAX);
-        let loaded = run(self.engine.load(archive, &done));
+        let gauge = Counts::default();
+        let loaded = run(load(&self.engine, archive, &gauge));
         if loaded.is_ok() {
-            assert_eq!(done.get(), archive.tar_len());
+            assert_eq!(gauge.done.get(), gauge.total.get());
+            assert!(gauge.total.get() <= archive.tar_len());
         }
         loaded
     }
@@ -147,7 +183,7 @@ impl Case {
     /// Both vectors, one after the other: the second moves the tags of the first.
     fn vectors_are_shown(&self) {
         for (archive, images) in vectors() {
-            let expected: Vec<_> = archive.images().iter().map(Expected::of).collect();
+            let expected = expected(&archive, EngineStore::Layout);
             let missing = Presence::Missing(images.iter().map(|(tag, _)| tag.clone()).collect());
             assert_eq!(run(self.engine.present(&expected)).expect("it answers"), missing);
             assert_eq!(self.confirm(&expected).expect_err("not there yet").code(), Code::EngineMismatch);
@@ -220,7 +256,8 @@ impl Case {
     fn an_engine_killed_in_mid_load_is_waited_for(&self) {
         let layers = vec![(layer(&[("noise", &noise(48 << 20))]), Packed::Plain)];
         let made = made(&archive(Layout::Classic, &[Image { tags: vec!["test/killed:1"], layers }]));
-        let done = Cell::new(0);
+        let gauge = Counts::default();
+        let done = &gauge.done;
         let killed = async {
             while done.get() < made.archive.tar_len() / 2 {
                 yield_now().await;
@@ -232,7 +269,7 @@ impl Case {
             smol::unblock(move || real.restart()).await;
             at
         };
-        let (loaded, at) = run(zip(self.engine.load(&made.archive, &done), killed));
+        let (loaded, at) = run(zip(load(&self.engine, &made.archive, &gauge), killed));
         assert!(at < made.archive.tar_len(), "it died in the middle");
         loaded.expect("the load is repeated");
         self.confirm(&made.expected).expect("it is there");
@@ -288,7 +325,7 @@ fn an_absent_socket_is_unreachable_at_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let engine = engine_at(&EngineAddress::Docker(dir.path().join("docker.sock")));
     let (archive, _) = vectors().pop().expect("there are vectors");
-    let error = run(engine.load(&archive, &Cell::new(0))).expect_err("nobody is there");
+    let error = run(load(&engine, &archive, &Counts::default())).expect_err("nobody is there");
     assert!(matches!(error, LoadError::Engine(EngineError::Unreachable { .. })), "{error:?}");
     let error = run(engine.survey()).expect_err("nobody is there");
     assert_eq!(error.code(), Code::EngineUnreachable);
@@ -310,9 +347,9 @@ fn a_directory_is_read_back_by_skopeo() {
     let root = dir.path().join("images");
     let engine = engine_at(&EngineAddress::Directory(root.clone()));
     for (number, (archive, images)) in vectors().into_iter().enumerate() {
-        let expected: Vec<_> = archive.images().iter().map(Expected::of).collect();
+        let expected = expected(&archive, EngineStore::Layout);
         assert!(matches!(run(engine.present(&expected)), Ok(Presence::Missing(_))));
-        run(engine.load(&archive, &Cell::new(0))).expect("it loads");
+        run(load(&engine, &archive, &Counts::default())).expect("it loads");
         run(engine.confirm(&expected, |_| {})).expect("it is there");
         for (tag, layers) in images {
             let place = format!("oci:{}:{tag}", root.display());

@@ -1,23 +1,26 @@
-//! What the agent remembers on flash about the engine: which archive it brought in, whole, and into which engine.
+//! What the agent remembers on flash about the engine: which archives it brought in, and into which engine.
 //!
-//! One small JSON file, `ready.json`, in the state directory. It is removed before a load begins and written after the
-//! engine has confirmed every image, so that it never speaks of a load that did not end. It holds no secret.
+//! Two small JSON files in the state directory; they hold no secret. `ready.json` is removed before a load begins and
+//! written after the engine has confirmed every image, so that it never speaks of a load that did not end.
+//! `brought.json` lists the suites that the agent brought in or began to, the newest first: whether the newest was being
+//! switched to when a cut came, and whose images are to be removed when nothing uses them any more.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{ArchiveError, Identity};
 use crate::config::read_small;
-use crate::engine::Expected;
+use crate::engine::{Brought, Expected};
 use crate::error::{Code, Explain};
 use crate::flash;
-use crate::json::{self, JsonRefused};
-use crate::limits::LEDGER_BYTES;
+use crate::json;
+use crate::limits::{LEDGER_BYTES, SUITES_REMEMBERED};
 use crate::net::lend;
-use crate::unlock::{self, Cause};
+use crate::unlock::{self, Cause, Recalled};
 
 /// The format of `ready.json`; another one is treated as if nothing were remembered.
 const VERSION: u32 = 1;
@@ -42,10 +45,43 @@ impl Suite {
     }
 }
 
-/// The file, and the archive it is compared with.
+/// How far a suite came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stage {
+    /// Its load has begun.
+    Loading,
+    /// All of it is in; its tags are being set.
+    Switching,
+    /// Its tags are set.
+    Ready,
+}
+
+/// One suite of `brought.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Generation {
+    stage: Stage,
+    archive: Identity,
+    images: Vec<Expected>,
+}
+
+/// `brought.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    version: u32,
+    /// The engine they were brought into; another one has none of them.
+    engine: Option<String>,
+    /// The newest first.
+    suites: Vec<Generation>,
+}
+
+/// The files, and the archive they are compared with.
 #[derive(Debug)]
 pub(super) struct Ledger {
     file: PathBuf,
+    history: PathBuf,
     archive: PathBuf,
 }
 
@@ -88,7 +124,8 @@ impl Explain for LedgerError {
 impl Ledger {
     /// The ledger in `state_dir` for the archive at `archive`.
     pub(super) fn new(state_dir: &Path, archive: &Path) -> Self {
-        Self { file: state_dir.join("ready.json"), archive: archive.to_owned() }
+        let (file, history) = (state_dir.join("ready.json"), state_dir.join("brought.json"));
+        Self { file, history, archive: archive.to_owned() }
     }
 
     /// Whether the archive that is on flash now is the one the suite came from. Whoever removed it after the load has
@@ -101,53 +138,155 @@ impl Ledger {
         }
     }
 
-    /// What was written last, whatever archive is there now.
+    /// What was ready last, whatever archive is there now.
     async fn read(&self) -> Result<Option<Suite>, LedgerError> {
-        let file = self.file.clone();
-        let content = match lend(move || read_small(&file, LEDGER_BYTES)).await {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(LedgerError::Read(error)),
-        };
-        match json::from_slice::<Suite>(&content, LEDGER_BYTES) {
-            Ok(suite) if suite.version == VERSION => Ok(Some(suite)),
-            Ok(suite) => {
-                log::warn!("ready.json has version {}, this agent knows {VERSION}: an unlock is needed", suite.version);
-                Ok(None)
-            }
-            Err(refused) => {
-                self.warn_unreadable(&refused);
-                Ok(None)
-            }
-        }
+        let suite: Option<Suite> = read_json(&self.file).await?;
+        Ok(suite.filter(|suite| is_known(&self.file, suite.version)))
     }
 
-    /// A file of ours that does not parse was damaged: it counts as nothing remembered, which is always safe.
-    fn warn_unreadable(&self, refused: &JsonRefused) {
-        log::warn!("{} is damaged ({refused}): an unlock is needed", self.file.display());
+    async fn history(&self) -> Result<History, LedgerError> {
+        let history: Option<History> = read_json(&self.history).await?;
+        let history = history.filter(|history| is_known(&self.history, history.version));
+        Ok(history.unwrap_or_else(|| History { version: VERSION, ..History::default() }))
     }
+
+    /// Everything that was brought into this engine, or begun to be.
+    pub(super) async fn brought(&self, engine: Option<&str>) -> Result<Vec<Brought>, LedgerError> {
+        let history = self.history().await?;
+        if history.engine.as_deref() != engine {
+            return Ok(Vec::new());
+        }
+        let suites = history.suites.into_iter();
+        let brought = suites.flat_map(|suite| {
+            let is_whole = suite.stage != Stage::Loading;
+            suite.images.into_iter().map(move |image| Brought { image, is_whole })
+        });
+        Ok(brought.collect())
+    }
+
+    /// The suites behind `keep` earlier ones of those that were ready, and those that never came so far.
+    pub(super) async fn outdated(&self, engine: Option<&str>, keep: usize) -> Result<Vec<Vec<Expected>>, LedgerError> {
+        let history = self.history().await?;
+        if history.engine.as_deref() != engine {
+            return Ok(Vec::new());
+        }
+        Ok(history.outdated(keep).map(|suite| suite.images.clone()).collect())
+    }
+
+    /// Of the suites that are outdated only these images are left to be removed.
+    pub(super) async fn keep_outdated(&self, keep: usize, left: Vec<Vec<Expected>>) -> Result<(), LedgerError> {
+        let mut history = self.history().await?;
+        let before = history.clone();
+        let outdated: Vec<Identity> = history.outdated(keep).map(|suite| suite.archive).collect();
+        for (archive, images) in outdated.iter().zip(left) {
+            if let Some(suite) = history.suites.iter_mut().skip(1).find(|suite| suite.archive == *archive) {
+                suite.images = images;
+            }
+        }
+        let mut is_newest = true;
+        history.suites.retain(|suite| std::mem::take(&mut is_newest) || !suite.images.is_empty());
+        if history == before { Ok(()) } else { self.write_history(&history).await }
+    }
+
+    async fn write_history(&self, history: &History) -> Result<(), LedgerError> {
+        write_json(&self.history, history).await
+    }
+
+    /// The newest suite is this one, in this stage.
+    async fn note(&self, suite: &Suite, stage: Stage) -> Result<(), LedgerError> {
+        let mut history = self.history().await?;
+        let before = history.clone();
+        if history.engine != suite.engine {
+            history = History { version: VERSION, engine: suite.engine.clone(), suites: Vec::new() };
+        }
+        // The same archive again is the same suite; what it had before may be spelt otherwise, never less.
+        history.suites.retain(|known| known.archive != suite.archive);
+        history.suites.insert(0, Generation { stage, archive: suite.archive, images: suite.images.clone() });
+        if history.suites.len() > SUITES_REMEMBERED {
+            history.suites.truncate(SUITES_REMEMBERED);
+            log::warn!(
+                "more than {SUITES_REMEMBERED} suites are left in the engine: the oldest one's images stay there"
+            );
+        }
+        if history == before { Ok(()) } else { self.write_history(&history).await }
+    }
+}
+
+impl History {
+    fn outdated(&self, keep: usize) -> impl Iterator<Item = &Generation> {
+        let mut kept = 0;
+        self.suites.iter().skip(1).filter(move |suite| {
+            let is_kept = suite.stage != Stage::Loading && kept < keep;
+            kept += usize::from(is_kept);
+            !is_kept
+        })
+    }
+}
+
+fn is_known(file: &Path, version: u32) -> bool {
+    if version != VERSION {
+        log::warn!("{} has version {version}, this agent knows {VERSION}: an unlock is needed", file.display());
+    }
+    version == VERSION
+}
+
+/// A file of ours that does not parse was damaged: it counts as nothing remembered, which is always safe.
+async fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LedgerError> {
+    let file = path.to_owned();
+    let content = match lend(move || read_small(&file, LEDGER_BYTES)).await {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LedgerError::Read(error)),
+    };
+    match json::from_slice(&content, LEDGER_BYTES) {
+        Ok(value) => Ok(Some(value)),
+        Err(refused) => {
+            log::warn!("{} is damaged ({refused}): an unlock is needed", path.display());
+            Ok(None)
+        }
+    }
+}
+
+async fn write_json(path: &Path, value: &impl Serialize) -> Result<(), LedgerError> {
+    let content = serde_json::to_vec(value).map_err(|error| LedgerError::Write(error.into()))?;
+    if content.len() > LEDGER_BYTES {
+        // It could not be read again.
+        return Err(LedgerError::Write(io::ErrorKind::FileTooLarge.into()));
+    }
+    let file = path.to_owned();
+    lend(move || flash::replace(&file, &content)).await.map_err(LedgerError::Write)
 }
 
 impl unlock::Ledger for Ledger {
     type Suite = Suite;
 
-    async fn recall(&self) -> Result<Option<Suite>, Cause> {
-        let Some(suite) = self.read().await? else { return Ok(None) };
-        Ok(self.is_current(&suite).await?.then_some(suite))
+    async fn recall(&self) -> Result<Option<Recalled<Suite>>, Cause> {
+        if let Some(suite) = self.read().await? {
+            return Ok(self.is_current(&suite).await?.then_some(Recalled::Ready(suite)));
+        }
+        let history = self.history().await?;
+        let Some(newest) = history.suites.into_iter().next() else { return Ok(None) };
+        if newest.stage != Stage::Switching {
+            return Ok(None);
+        }
+        let suite = Suite::of(newest.archive, history.engine, newest.images);
+        Ok(self.is_current(&suite).await?.then_some(Recalled::Switching(suite)))
     }
 
-    async fn forget(&self) -> Result<(), Cause> {
+    async fn begin(&self, suite: &Suite) -> Result<(), Cause> {
+        self.note(suite, Stage::Loading).await?;
         let file = self.file.clone();
         Ok(lend(move || flash::remove(&file)).await.map_err(LedgerError::Write)?)
     }
 
+    async fn switching(&self, suite: &Suite) -> Result<(), Cause> {
+        Ok(self.note(suite, Stage::Switching).await?)
+    }
+
     async fn remember(&self, suite: &Suite) -> Result<(), Cause> {
-        let content = serde_json::to_vec(suite).map_err(|error| LedgerError::Write(error.into()))?;
-        if content.len() > LEDGER_BYTES {
-            // It could not be read again.
-            return Err(LedgerError::Write(io::ErrorKind::FileTooLarge.into()).into());
+        if self.read().await?.as_ref() != Some(suite) {
+            write_json(&self.file, suite).await?;
         }
-        let file = self.file.clone();
-        Ok(lend(move || flash::replace(&file, &content)).await.map_err(LedgerError::Write)?)
+        Ok(self.note(suite, Stage::Ready).await?)
     }
 }

@@ -15,6 +15,7 @@ mod ledger;
 mod lock;
 mod models;
 mod parts;
+mod preview;
 mod setup;
 mod systemd;
 #[cfg(test)]
@@ -44,6 +45,8 @@ use desk::Desk;
 use models::ModelDesk;
 use setup::{Setup, StartRefused};
 use unlocker::Unlocker;
+
+pub use preview::{PreviewRefused, preview};
 
 /// How the agent ended, for the shell and for systemd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Introduces the rooms to the unlock machine: each part that it names, made of the room that does the work.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -9,12 +9,14 @@ use smol::Timer;
 use super::ledger::{Ledger, Suite};
 use crate::archive::{Archive, ArchiveError, Identity};
 use crate::cloud::{Api, CloudError, Session};
+use crate::config;
 use crate::crypto::AesKey;
-use crate::engine::{Difference, Engine, EngineError, EngineFacts, Expected};
-use crate::limits::BOOT_ARCHIVE_PAUSE;
-use crate::net::Client;
+use crate::engine::{Brought, Difference, Engine, EngineError, EngineFacts, Expected, Gauge, Order, Preview};
+use crate::error::chain;
+use crate::limits::{BOOT_ARCHIVE_PAUSE, ENGINE_LANE_MEMORY_BYTES, ENGINE_LANES};
+use crate::net::{Client, lend};
 use crate::secret::Credentials;
-use crate::unlock::{self, Cause, Meter};
+use crate::unlock::{self, Cause, Meter, Standing};
 
 /// The parts of this agent.
 pub(super) struct Parts {
@@ -25,7 +27,7 @@ pub(super) struct Parts {
     /// The container engine.
     pub(super) engine: EnginePart,
     /// The state on flash.
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Rc<Ledger>,
 }
 
 impl unlock::Parts for Parts {
@@ -165,16 +167,65 @@ impl unlock::Archives for ArchivePart {
     }
 }
 
-/// The container engine, and what it last said of itself.
+/// The container engine, what it last said of itself, and what is remembered of it.
 pub(super) struct EnginePart {
     engine: Engine,
     facts: RefCell<Option<EngineFacts>>,
+    ledger: Rc<Ledger>,
+    settings: EngineSettings,
+}
+
+/// `[engine]`, but for where it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EngineSettings {
+    /// Images side by side, at most; `None` lets the board decide.
+    pub(super) at_once: Option<usize>,
+    /// Earlier suites whose images stay.
+    pub(super) keep_old: usize,
+}
+
+impl EngineSettings {
+    /// As the configuration says.
+    pub(super) const fn of(engine: &config::Engine) -> Self {
+        Self { at_once: engine.at_once, keep_old: engine.keep_old }
+    }
+}
+
+/// The meter as the engine's room sees it.
+struct Follows<'a>(&'a Meter);
+
+impl Gauge for Follows<'_> {
+    fn done(&self) -> &Cell<u64> {
+        self.0.done()
+    }
+
+    fn expect_bytes(&self, bytes: u64) {
+        self.0.expect_bytes(bytes);
+    }
+
+    fn images(&self, done: u32) {
+        self.0.confirm_images(done);
+    }
+}
+
+/// An engine and what is known of it before a load.
+struct Known {
+    facts: EngineFacts,
+    brought: Vec<Brought>,
+    expected: Vec<Expected>,
+    at_once: usize,
+}
+
+impl Known {
+    fn order(&self) -> Order<'_> {
+        Order { store: self.facts.store, root: &self.facts.root_dir, brought: &self.brought, at_once: self.at_once }
+    }
 }
 
 impl EnginePart {
     /// Nothing is asked yet.
-    pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, facts: RefCell::new(None) }
+    pub(super) fn new(engine: Engine, ledger: Rc<Ledger>, settings: EngineSettings) -> Self {
+        Self { engine, facts: RefCell::new(None), ledger, settings }
     }
 
     /// What the engine last said of itself.
@@ -193,41 +244,117 @@ impl EnginePart {
         Ok(facts)
     }
 
-    /// Whether every image is there whole, so that nothing needs to be loaded: told only by engines that show nothing
-    /// else.
-    async fn holds_already(&self, facts: &EngineFacts, images: &[Expected]) -> Result<bool, EngineError> {
-        Ok(facts.store.shows_only_what_is_whole() && self.engine.holds(images).await?)
+    async fn known(&self, archive: &Archive) -> Result<Known, Cause> {
+        let facts = self.survey().await?;
+        let brought = self.ledger.brought(facts.id.as_deref()).await?;
+        let expected = archive.images().iter().map(|image| Expected::of(image, facts.store)).collect();
+        let at_once = match self.settings.at_once {
+            Some(at_once) => at_once,
+            None => lend(lanes).await,
+        };
+        Ok(Known { facts, brought, expected, at_once })
     }
+
+    /// What a load of `archive` would do; `None` for an OCI directory.
+    pub(super) async fn preview(&self, archive: &Archive) -> Result<Option<Preview>, Cause> {
+        let known = self.known(archive).await?;
+        Ok(self.engine.preview(archive, &known.expected, &known.order()).await?)
+    }
+
+    /// Removes what earlier archives brought and nothing uses any more. Best effort: what a container still uses is
+    /// looked at again after the next start or unlock.
+    pub(super) async fn tidy(&self, suite: &Suite) {
+        let keep = self.settings.keep_old;
+        let tidied = async {
+            let outdated = self.ledger.outdated(suite.engine.as_deref(), keep).await?;
+            if outdated.is_empty() {
+                return Ok(());
+            }
+            let mut left = Vec::new();
+            for images in outdated {
+                let mut in_use = Vec::new();
+                // A child goes before its parent, which an engine keeps as long as it has one.
+                for image in images.into_iter().rev() {
+                    match self.engine.remove_old(&image, &suite.images).await {
+                        Ok(true) => log::debug!("{} of an earlier archive is done with", image.name()),
+                        Ok(false) => {
+                            log::info!("{} of an earlier archive stays: a container uses it", image.name());
+                            in_use.insert(0, image);
+                        }
+                        Err(error) => {
+                            log::warn!("{} of an earlier archive stays: {}", image.name(), chain(&error));
+                            in_use.insert(0, image);
+                        }
+                    }
+                }
+                left.push(in_use);
+            }
+            self.ledger.keep_outdated(keep, left).await
+        };
+        if let Err(error) = tidied.await {
+            log::warn!("images of an earlier archive may stay in the engine: {}", chain(&error));
+        }
+    }
+}
+
+/// Images that can go in side by side on this board: as many as it has cores, and memory to unpack them.
+fn lanes() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kind = sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram());
+    let available = sysinfo::System::new_with_specifics(kind).map_or(0, |system| system.available_memory());
+    let by_memory = usize::try_from(available / ENGINE_LANE_MEMORY_BYTES).unwrap_or(ENGINE_LANES);
+    cores.min(ENGINE_LANES).min(by_memory).max(1)
 }
 
 impl unlock::Engine for EnginePart {
     type Archive = Archive;
     type Suite = Suite;
 
-    async fn load(&self, archive: &Archive, meter: &Meter) -> Result<Suite, Cause> {
-        let facts = self.survey().await?;
-        let images: Vec<Expected> = archive.images().iter().map(Expected::of).collect();
+    async fn compare(&self, archive: &Archive, meter: &Meter) -> Result<Standing<Suite>, Cause> {
+        let Known { facts, brought, expected, .. } = self.known(archive).await?;
         meter.expect_bytes(archive.tar_len());
-        if self.holds_already(&facts, &images).await? {
-            log::info!("the engine holds every image of the archive already: nothing to load");
-            meter.expect_bytes(0);
-        } else {
-            self.engine.load(archive, meter.done()).await?;
+        let is_held =
+            self.engine.holds(&expected, &brought, facts.store).await? && self.engine.is_switched(&expected).await?;
+        let suite = Suite::of(*archive.identity(), facts.id, expected);
+        if !is_held {
+            return Ok(Standing::Missing(suite));
         }
+        log::info!("the engine holds every image of the archive already: nothing to load");
+        meter.expect_bytes(0);
+        Ok(Standing::Held(suite))
+    }
+
+    async fn load(&self, archive: &Archive, suite: Suite, meter: &Meter) -> Result<Suite, Cause> {
+        let known = self.known(archive).await?;
+        self.engine.load(archive, &suite.images, &known.order(), &Follows(meter)).await?;
+        let mut images = suite.images;
+        self.engine.identify(&mut images).await?;
         // Asked again: a directory has an identity only from its first load on.
         let id = self.survey().await?.id;
-        Ok(Suite::of(*archive.identity(), id, images))
+        Ok(Suite::of(suite.archive, id, images))
+    }
+
+    async fn switch(&self, suite: &Suite) -> Result<(), Cause> {
+        self.same_engine(suite).await?;
+        Ok(self.engine.switch(&suite.images).await?)
     }
 
     async fn confirm(&self, suite: &Suite, meter: &Meter) -> Result<(), Cause> {
-        let facts = self.survey().await?;
-        if facts.id != suite.engine {
-            // Another engine, or this one wiped: on a containerd store an inspect alone would prove nothing.
-            let image = suite.images.first().map(Expected::name).unwrap_or_default();
-            return Err(EngineError::Mismatch { image, difference: Difference::Missing }.into());
-        }
+        self.same_engine(suite).await?;
         meter.expect_images(u32::try_from(suite.images.len()).unwrap_or(u32::MAX));
         self.engine.confirm(&suite.images, |shown| meter.confirm_images(shown)).await?;
         Ok(())
+    }
+}
+
+impl EnginePart {
+    /// Another engine, or this one wiped: on a containerd store an inspect alone would prove nothing.
+    async fn same_engine(&self, suite: &Suite) -> Result<(), EngineError> {
+        let facts = self.survey().await?;
+        if facts.id == suite.engine {
+            return Ok(());
+        }
+        let image = suite.images.first().map(Expected::name).unwrap_or_default();
+        Err(EngineError::Mismatch { image, difference: Difference::Missing })
     }
 }

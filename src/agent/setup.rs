@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::ledger::Ledger;
 use super::lock::{Lock, LockRefused};
-use super::parts::{ArchivePart, CloudPart, EnginePart, Parts};
+use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
 use crate::board::{Board, BoardError};
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, RetryPolicy, Role, TokenKey};
@@ -114,31 +114,8 @@ impl Setup {
         for (fact, why) in board.missing() {
             log::warn!("fingerprint: {} is missing: {why}", fact.label);
         }
-        let refuse = |key: &str, allowed: &dyn fmt::Display| StartRefused::Config(config.refuse(key, allowed));
 
-        let roots = config.ca_pem().map_err(StartRefused::Config)?;
-        let tls = client_config(roots.as_deref()).map_err(|error| refuse("cloud.ca_file", &error))?;
-        let client = Rc::new(Client::with_clock(tls, clock.clone()));
-        let url =
-            BaseUrl::parse(&config.cloud.resource_api_url).map_err(|error| refuse("cloud.resource_api_url", &error))?;
-        let token_key = match config.token_key_pem().map_err(StartRefused::Config)? {
-            Some(pem) => Some(TokenKey::from_pem(&pem).map_err(|error| refuse("cloud.token_public_key", &error))?),
-            None => None,
-        };
-        let silence = config.cloud.timeout;
-        let timeouts = Timeouts {
-            headers: silence,
-            idle_body: silence,
-            whole_call: Some(API_WHOLE_CALL.max(silence)),
-            ..Timeouts::default()
-        };
-        let api = Api::new(Rc::clone(&client), url, clock.clone(), token_key, RetryPolicy::default())
-            .with_timeouts(timeouts)
-            .with_observer(|retry| {
-                log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
-            });
-        let api = Rc::new(api);
-        let address: EngineAddress = config.engine.socket.parse().map_err(|error| refuse("engine.socket", &error))?;
+        let Wires { client, api, engine } = Wires::of(&config, &clock)?;
         let guard = Guard {
             allow_hosts: config.control.allow_hosts.clone(),
             allow_uids: config.control.allow_uids.clone(),
@@ -146,7 +123,7 @@ impl Setup {
         };
         let credentials = config.boot_credentials().map_err(StartRefused::Config)?;
         let upload_role = Role::named(&config.control.upload_role)
-            .ok_or_else(|| refuse("control.upload_role", &Role::ALL.map(Role::as_str).join(", ")))?;
+            .ok_or_else(|| refuse(&config, "control.upload_role", &Role::ALL.map(Role::as_str).join(", ")))?;
 
         let dir = &config.state.dir;
         let unusable = |source| StartRefused::State { dir: dir.clone(), source };
@@ -173,12 +150,8 @@ impl Setup {
             upload_role,
             state_dir: dir.clone(),
         };
-        let parts = Parts {
-            cloud: CloudPart::new(api, Rc::clone(&client)),
-            archives: ArchivePart::new(&config.archive.path),
-            engine: EnginePart::new(Engine::at(&address, client)),
-            ledger: Ledger::new(dir, &config.archive.path),
-        };
+        let wires = Wires { client, api, engine };
+        let parts = wires.parts(dir, &config.archive.path, EngineSettings::of(&config.engine));
         Ok(Self {
             lock,
             board: board.profile.name,
@@ -192,4 +165,65 @@ impl Setup {
             models,
         })
     }
+}
+
+/// What reaches out: to the cloud, and to the engine.
+struct Wires {
+    client: Rc<Client>,
+    api: Rc<Api>,
+    engine: EngineAddress,
+}
+
+impl Wires {
+    fn of(config: &Config, clock: &Clock) -> Result<Self, StartRefused> {
+        let roots = config.ca_pem().map_err(StartRefused::Config)?;
+        let tls = client_config(roots.as_deref()).map_err(|error| refuse(config, "cloud.ca_file", &error))?;
+        let client = Rc::new(Client::with_clock(tls, clock.clone()));
+        let url = BaseUrl::parse(&config.cloud.resource_api_url)
+            .map_err(|error| refuse(config, "cloud.resource_api_url", &error))?;
+        let token_key = match config.token_key_pem().map_err(StartRefused::Config)? {
+            Some(pem) => {
+                Some(TokenKey::from_pem(&pem).map_err(|error| refuse(config, "cloud.token_public_key", &error))?)
+            }
+            None => None,
+        };
+        let silence = config.cloud.timeout;
+        let timeouts = Timeouts {
+            headers: silence,
+            idle_body: silence,
+            whole_call: Some(API_WHOLE_CALL.max(silence)),
+            ..Timeouts::default()
+        };
+        let api = Api::new(Rc::clone(&client), url, clock.clone(), token_key, RetryPolicy::default())
+            .with_timeouts(timeouts)
+            .with_observer(|retry| {
+                log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
+            });
+        let api = Rc::new(api);
+        let engine: EngineAddress =
+            config.engine.socket.parse().map_err(|error| refuse(config, "engine.socket", &error))?;
+        Ok(Self { client, api, engine })
+    }
+
+    /// The parts of the unlock machine; nothing is asked, nothing written.
+    fn parts(self, state_dir: &Path, archive: &Path, settings: EngineSettings) -> Parts {
+        let ledger = Rc::new(Ledger::new(state_dir, archive));
+        let engine = Engine::at(&self.engine, Rc::clone(&self.client));
+        Parts {
+            cloud: CloudPart::new(self.api, self.client),
+            archives: ArchivePart::new(archive),
+            engine: EnginePart::new(engine, Rc::clone(&ledger), settings),
+            ledger,
+        }
+    }
+}
+
+/// The parts for a look: without the lock of the state directory, which is only read.
+pub(super) fn parts_to_look(config: &Config) -> Result<Parts, StartRefused> {
+    let wires = Wires::of(config, &Clock::boot())?;
+    Ok(wires.parts(&config.state.dir, &config.archive.path, EngineSettings::of(&config.engine)))
+}
+
+fn refuse(config: &Config, key: &str, allowed: &dyn fmt::Display) -> StartRefused {
+    StartRefused::Config(config.refuse(key, allowed))
 }

@@ -6,7 +6,7 @@ use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::net::unix::{UnixListener, UnixStream};
 
 use super::ledger::{Ledger, Suite};
-use super::parts::{ArchivePart, CloudPart, EnginePart, Parts};
+use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
 use super::unlocker::Look;
 use super::*;
 use crate::archive::Identity;
@@ -15,13 +15,13 @@ use crate::cloud::{Api, Role};
 use crate::config;
 use crate::control::Desk as _;
 use crate::control::UnlockAnswer;
-use crate::crypto::{AesKey, Salts};
-use crate::engine::Engine;
+use crate::crypto::{AesKey, Digest, Salts};
+use crate::engine::{Engine, Expected};
 use crate::error::Code;
-use crate::limits::LOOKS_AT_ONCE;
+use crate::limits::{LOOKS_AT_ONCE, SUITES_REMEMBERED};
 use crate::net::tls::client_config;
 use crate::net::{BaseUrl, Client, Clock};
-use crate::unlock::{Ledger as _, State};
+use crate::unlock::{Ledger as _, Recalled, State};
 
 /// A board in a directory: archive, state, and the socket of its engine.
 struct Board {
@@ -63,11 +63,16 @@ impl Board {
             retry: RetryPolicy::default(),
         });
         let socket = format!("unix://{}", dir.path().join("engine").display());
+        let ledger = Rc::new(Ledger::new(dir.path(), &archive));
         let parts = Rc::new(Parts {
             cloud: CloudPart::new(api, Rc::clone(&client)),
             archives: ArchivePart::new(&archive),
-            engine: EnginePart::new(Engine::at(&socket.parse().expect("a socket"), client)),
-            ledger: Ledger::new(dir.path(), &archive),
+            engine: EnginePart::new(
+                Engine::at(&socket.parse().expect("a socket"), client),
+                Rc::clone(&ledger),
+                EngineSettings { at_once: Some(1), keep_old: 0 },
+            ),
+            ledger,
         });
         let audit = Rc::new(Audit::new(None));
         let meter = Rc::new(Meter::new(Clock::manual()));
@@ -227,5 +232,74 @@ fn a_state_that_could_not_be_read_again_is_not_written() {
         assert!(!board.ledger().exists());
         board.desk.parts.ledger.remember(&suite(longest - 1000)).await.expect("it fits");
         assert!(board.desk.parts.ledger.recall().await.expect("readable").is_some());
+    });
+}
+
+fn image(name: &str) -> Expected {
+    let config = Digest::of(name.as_bytes());
+    let tags = vec![format!("{name}:1")];
+    Expected { tags, config, diff_ids: vec![config], id: Some(config.to_string()), packed: vec![] }
+}
+
+fn archive(name: &str) -> Identity {
+    let end = Digest::of(name.as_bytes());
+    Identity { length: 1, modified: (0, 0), head: end, tail: end }
+}
+
+#[test]
+fn the_history_tells_what_is_whole_what_is_outdated_and_which_switch_was_cut() {
+    let board = Board::new();
+    let ledger = &board.desk.parts.ledger;
+    let suite = |name: &str| Suite::of(archive(name), Some("engine".into()), vec![image(name)]);
+    let outdated = |keep| async move {
+        let images = ledger.outdated(Some("engine"), keep).await.expect("readable");
+        images.into_iter().flatten().map(|image| image.name()).collect::<Vec<_>>()
+    };
+    board.run(async {
+        for name in ["first", "second"] {
+            ledger.begin(&suite(name)).await.expect("written");
+            ledger.switching(&suite(name)).await.expect("written");
+            ledger.remember(&suite(name)).await.expect("written");
+        }
+        // One that never came to its end, and one that is on its way.
+        ledger.begin(&suite("cut")).await.expect("written");
+        ledger.begin(&suite("third")).await.expect("written");
+        assert!(!board.ledger().exists(), "nothing is ready while a load goes on");
+        assert!(ledger.recall().await.expect("readable").is_none());
+        let brought = ledger.brought(Some("engine")).await.expect("readable");
+        let told: Vec<_> = brought.iter().map(|known| (known.image.name(), known.is_whole)).collect();
+        let whole = |name: &str| (format!("{name}:1"), true);
+        assert_eq!(told, [("third:1".to_owned(), false), ("cut:1".to_owned(), false), whole("second"), whole("first")]);
+        assert!(ledger.brought(Some("another")).await.expect("readable").is_empty(), "a wiped engine has nothing");
+
+        assert_eq!(outdated(0).await, ["cut:1", "second:1", "first:1"]);
+        assert_eq!(outdated(1).await, ["cut:1", "first:1"]);
+        assert_eq!(outdated(2).await, ["cut:1"]);
+        // A container uses the image of the second one.
+        let left = vec![vec![], vec![image("second")], vec![]];
+        ledger.keep_outdated(0, left).await.expect("written");
+        assert_eq!(outdated(0).await, ["second:1"]);
+
+        ledger.switching(&suite("third")).await.expect("written");
+        std::fs::remove_file(&board.desk.archive).expect("the archive is gone: the state speaks of the last one");
+        let recalled = ledger.recall().await.expect("readable").expect("something");
+        assert!(matches!(recalled, Recalled::Switching(cut) if cut == suite("third")));
+        ledger.remember(&suite("third")).await.expect("written");
+        assert!(matches!(ledger.recall().await, Ok(Some(Recalled::Ready(_)))));
+    });
+}
+
+#[test]
+fn a_history_is_bounded() {
+    let board = Board::new();
+    let ledger = &board.desk.parts.ledger;
+    board.run(async {
+        for number in 0..=SUITES_REMEMBERED {
+            let name = number.to_string();
+            ledger.begin(&Suite::of(archive(&name), None, vec![image(&name)])).await.expect("written");
+        }
+        let brought = ledger.brought(None).await.expect("readable");
+        assert_eq!(brought.len(), SUITES_REMEMBERED);
+        assert_eq!(brought[SUITES_REMEMBERED - 1].image.name(), "1:1", "the oldest is forgotten");
     });
 }

@@ -87,6 +87,7 @@ impl Unlocker {
             Ok(ready) => {
                 if self.meter.state() != State::Ready {
                     self.arrived(&ready);
+                    self.parts.engine.tidy(ready.suite()).await;
                 }
                 Look::Ready
             }
@@ -140,6 +141,7 @@ impl Unlocker {
                 self.note(Event::UnsealedAccepted, None);
                 self.note(Event::UnlockReady, None);
                 self.arrived(&ready);
+                self.parts.engine.tidy(ready.suite()).await;
                 Ok(())
             }
             Err(cause) => {

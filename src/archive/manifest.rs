@@ -4,10 +4,11 @@
 //! image specification. An archive without `manifest.json` is read by [`super::oci`].
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::{ArchiveError, Content, DocumentFault, Feature};
 use super::look::Packing;
-use super::oci::{self, OciManifest};
+use super::oci::{self, OciManifest, Root};
 use super::source::ReadAt;
 use super::store::{Store, digest_of, parse};
 use super::tar::Member;
@@ -40,8 +41,16 @@ pub struct Image {
     pub config_place: Place,
     /// The archive's own OCI manifest of this image, if there is one.
     pub manifest: Option<Manifest>,
+    /// What `index.json` names for this image, if there is one: what the containerd store knows it by.
+    pub root: Option<Root>,
+    /// The image that `manifest.json` calls its parent, as it spells it; Docker's classic store keeps that.
+    pub parent: Option<String>,
+    /// `LayerSources` of its entry in `manifest.json`, as it stands there; Docker's classic store keeps that.
+    pub sources: Option<Value>,
     /// `os/architecture` as the config tells it.
     pub platform: String,
+    /// The architecture's variant, where the config tells one.
+    pub variant: Option<String>,
     /// Digests of the unpacked layers, bottom first.
     pub diff_ids: Vec<Digest>,
     /// The layers, one for each `diff_id`.
@@ -95,6 +104,10 @@ struct Entry {
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
     layers: Option<Vec<String>>,
+    #[serde(default)]
+    parent: Option<String>,
+    #[serde(default)]
+    layer_sources: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +116,8 @@ struct Config {
     os: String,
     #[serde(default)]
     architecture: String,
+    #[serde(default)]
+    variant: Option<String>,
     rootfs: RootFs,
 }
 
@@ -146,7 +161,11 @@ async fn docker<R: ReadAt>(
             let media_type = known.and_then(|known| known.layers.get(i)).map(|layer| layer.media_type.clone());
             layers.push(Found { member, blob: digest_in_name(&member.name), media_type });
         }
-        images.add(store, MANIFEST, config, tags, layers, known.map(|known| known.manifest.clone())).await?;
+        let named = Named { document: MANIFEST, config, layers, oci: known };
+        let at = images.add(store, named, tags).await?;
+        let image = &mut images.list[at];
+        image.parent = image.parent.take().or(entry.parent.filter(|parent| !parent.is_empty()));
+        image.sources = image.sources.take().or(entry.layer_sources.filter(|sources| !sources.is_null()));
     }
     Ok(images.list)
 }
@@ -158,14 +177,15 @@ async fn from_index<R: ReadAt>(store: &Store<'_, R>, manifests: Vec<OciManifest>
         let name = blob_name(&found.manifest.digest);
         let config = store.index.named_by(&name, &blob_name(&found.config))?;
         let mut layers = Vec::new();
-        for layer in found.layers {
+        for layer in &found.layers {
             let member = store.index.named_by(&name, &blob_name(&layer.digest))?;
             if member.size != layer.size {
                 return Err(DocumentFault::Size { member: member.name.to_string() }.of(&name));
             }
-            layers.push(Found { member, blob: Some(layer.digest), media_type: Some(layer.media_type) });
+            layers.push(Found { member, blob: Some(layer.digest), media_type: Some(layer.media_type.clone()) });
         }
-        images.add(store, &name, config, found.tags, layers, Some(found.manifest)).await?;
+        let named = Named { document: &name, config, layers, oci: Some(&found) };
+        images.add(store, named, found.tags.clone()).await?;
     }
     Ok(images.list)
 }
@@ -177,44 +197,53 @@ struct Found<'a> {
     media_type: Option<String>,
 }
 
+/// What documents say of one image.
+struct Named<'a> {
+    /// The document that names its parts, for errors.
+    document: &'a str,
+    config: &'a Member,
+    layers: Vec<Found<'a>>,
+    oci: Option<&'a OciManifest>,
+}
+
 #[derive(Default)]
 struct Images {
     list: Vec<Image>,
 }
 
 impl Images {
-    /// Adds an image, or its tags to the one that has the same config.
+    /// Adds an image, or its tags to the one that has the same config, and gives its place. A tag means the image that
+    /// had it last, as it does when an engine loads one after the other.
     async fn add<R: ReadAt>(
         &mut self,
         store: &Store<'_, R>,
-        document: &str,
-        config: &Member,
+        named: Named<'_>,
         tags: Vec<String>,
-        found: Vec<Found<'_>>,
-        manifest: Option<Manifest>,
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<usize, ArchiveError> {
         if tags.iter().any(|tag| !is_tag(tag)) {
-            return Err(DocumentFault::Tag.of(document));
+            return Err(DocumentFault::Tag.of(named.document));
         }
-        let place = Place::from(config);
+        let place = Place::from(named.config);
         let known = self.list.iter().position(|image| image.config_place == place);
         let at = if let Some(at) = known {
             at
         } else {
-            let image = image(store, document, config, found, manifest).await?;
+            let document = named.document;
+            let image = image(store, named).await?;
             self.same_digests(document, &image, store)?;
             self.push(image)?
         };
-        let image = &mut self.list[at];
         for tag in tags {
-            if !image.tags.contains(&tag) {
-                if image.tags.len() == IMAGE_TAGS {
-                    return Err(Feature::limit("tags of one image", IMAGE_TAGS));
-                }
-                image.tags.push(tag);
+            for other in &mut self.list {
+                other.tags.retain(|known| *known != tag);
             }
+            let image = &mut self.list[at];
+            if image.tags.len() == IMAGE_TAGS {
+                return Err(Feature::limit("tags of one image", IMAGE_TAGS));
+            }
+            image.tags.push(tag);
         }
-        Ok(())
+        Ok(at)
     }
 
     /// Gives the place of the image, which is that of another one if two members hold the same config.
@@ -243,19 +272,14 @@ impl Images {
     }
 }
 
-async fn image<R: ReadAt>(
-    store: &Store<'_, R>,
-    document: &str,
-    config: &Member,
-    found: Vec<Found<'_>>,
-    manifest: Option<Manifest>,
-) -> Result<Image, ArchiveError> {
+async fn image<R: ReadAt>(store: &Store<'_, R>, named: Named<'_>) -> Result<Image, ArchiveError> {
+    let Named { document, config, layers: found, oci } = named;
     let bytes = store.document(config).await?;
     let digest = digest_of(&bytes).await;
     if let Some(expected) = digest_in_name(&config.name).filter(|expected| *expected != digest) {
         return Err(ArchiveError::Digest { name: config.name.to_string(), expected, found: digest });
     }
-    let Config { os, architecture, rootfs } = parse(&config.name, &bytes)?;
+    let Config { os, architecture, variant, rootfs } = parse(&config.name, &bytes)?;
     let diff_ids = rootfs.diff_ids.unwrap_or_default();
     if found.len() > IMAGE_LAYERS || diff_ids.len() > IMAGE_LAYERS {
         return Err(Feature::limit("layers of one image", IMAGE_LAYERS));
@@ -273,8 +297,19 @@ async fn image<R: ReadAt>(
         let Place { offset, size } = Place::from(member);
         layers.push(Layer { diff_id, blob, media_type, offset, size, packing });
     }
-    let platform = format!("{os}/{architecture}");
-    Ok(Image { tags: Vec::new(), config: digest, config_place: config.into(), manifest, platform, diff_ids, layers })
+    Ok(Image {
+        tags: Vec::new(),
+        config: digest,
+        config_place: config.into(),
+        root: oci.map(|known| known.root.beside(&digest, &known.manifest.digest, &layers)),
+        manifest: oci.map(|known| known.manifest.clone()),
+        parent: None,
+        sources: None,
+        platform: format!("{os}/{architecture}"),
+        variant,
+        diff_ids,
+        layers,
+    })
 }
 
 /// What an engine can take as a tag; whether it does is its own business.

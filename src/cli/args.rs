@@ -27,9 +27,17 @@ pub(super) enum Command {
     Config { source: Source },
     Fingerprint(FingerprintOptions),
     Status { port: Port, as_json: bool },
+    Plan(PlanOptions),
     Unlock(UnlockOptions),
     Wait(WaitOptions),
     Cache(CacheOptions),
+}
+
+#[derive(Debug)]
+pub(super) struct PlanOptions {
+    pub(super) source: Source,
+    pub(super) login: Login,
+    pub(super) as_json: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +72,7 @@ pub(super) struct UnlockOptions {
 /// Where the credentials come from.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Login {
-    /// The agent holds them.
+    /// The agent holds them; for `plan`, which asks no agent, `[boot]` does.
     Held,
     /// A file as `[boot] credentials_file`.
     File(PathBuf),
@@ -109,7 +117,9 @@ pub(super) enum Wrong {
         command: &'static str,
         what: &'static str,
     },
-    Password,
+    Password {
+        command: &'static str,
+    },
     /// What the parser itself refuses: a value that is missing or not wanted.
     Shape {
         command: &'static str,
@@ -132,9 +142,10 @@ impl fmt::Display for Wrong {
                 write!(f, "{command}: {option} cannot be {text:?}; allowed: {allowed}")
             }
             Self::Together { command, what } => write!(f, "{command}: {what}"),
-            Self::Password => f.write_str(
-                "unlock: a password is never an argument, every user of the board can read those; \
-                 use --password-file, --password-stdin or the prompt",
+            Self::Password { command } => write!(
+                f,
+                "{command}: a password is never an argument, every user of the board can read those; \
+                 use --password-file, --password-stdin or the prompt"
             ),
             Self::Shape { command, said } => write!(f, "{command}: {said}"),
         }
@@ -146,8 +157,8 @@ impl Wrong {
     pub(super) fn hint(&self) -> String {
         match self {
             Self::NoCommand | Self::Command { .. } => "next: azaion-loader --help".to_owned(),
-            Self::Password => "next: azaion-loader unlock --help".to_owned(),
-            Self::Option { command, .. }
+            Self::Password { command }
+            | Self::Option { command, .. }
             | Self::Value { command, .. }
             | Self::Together { command, .. }
             | Self::Shape { command, .. } => format!("next: azaion-loader {command} --help"),
@@ -155,7 +166,7 @@ impl Wrong {
     }
 }
 
-const COMMANDS: [&str; 7] = ["run", "status", "unlock", "wait", "cache", "fingerprint", "config"];
+const COMMANDS: [&str; 8] = ["run", "status", "unlock", "wait", "plan", "cache", "fingerprint", "config"];
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Wrong> {
@@ -174,6 +185,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             "status" => status(parser),
             "unlock" => unlock(parser),
             "wait" => wait(parser),
+            "plan" => plan(parser),
             "cache" => cache(parser),
             "help" => Ok(Parsed::Text(help::OVERVIEW)),
             other => Err(Wrong::Command {
@@ -323,26 +335,66 @@ fn unlock(parser: Parser) -> Result<Parsed, Wrong> {
             "--credentials" => file = Some(options.path()?),
             "--held" => held = true,
             "--no-wait" => follows = false,
-            "--password" => return Err(Wrong::Password),
+            "--password" => return Err(Wrong::Password { command: COMMAND }),
             "--help" => return Ok(Parsed::Text(help::UNLOCK)),
             _ => {
                 port_option(name, &mut options, &mut port)?;
             }
         }
     }
-    let login = match (email, password, file, held) {
-        (None, None, None, _) => Login::Held,
-        (None, None, Some(file), false) => Login::File(file),
-        (Some(email), password, None, false) => Login::Email(email, password.unwrap_or(Password::Prompt)),
-        (None, Some(_), None, false) => {
-            return Err(Wrong::Together { command: COMMAND, what: "a password without --email" });
-        }
+    let login = login(COMMAND, email, password, file, held)?;
+    Ok(Parsed::Command(Command::Unlock(UnlockOptions { port, login, follows })))
+}
+
+/// Who logs in, of what was said about it.
+fn login(
+    command: &'static str,
+    email: Option<String>,
+    password: Option<Password>,
+    file: Option<PathBuf>,
+    held: bool,
+) -> Result<Login, Wrong> {
+    match (email, password, file, held) {
+        (None, None, None, _) => Ok(Login::Held),
+        (None, None, Some(file), false) => Ok(Login::File(file)),
+        (Some(email), password, None, false) => Ok(Login::Email(email, password.unwrap_or(Password::Prompt))),
+        (None, Some(_), None, false) => Err(Wrong::Together { command, what: "a password without --email" }),
         _ => {
             let what = "only one of --held, --credentials, --email can say who logs in";
-            return Err(Wrong::Together { command: COMMAND, what });
+            Err(Wrong::Together { command, what })
         }
-    };
-    Ok(Parsed::Command(Command::Unlock(UnlockOptions { port, login, follows })))
+    }
+}
+
+fn plan(parser: Parser) -> Result<Parsed, Wrong> {
+    const COMMAND: &str = "plan";
+    let known = &[
+        "--config",
+        "--email",
+        "--password-file",
+        "--password-stdin",
+        "--credentials",
+        "--json",
+        "--password",
+        "--help",
+    ];
+    let mut options = Options { parser, command: COMMAND, known };
+    let (mut source, mut as_json) = (Source::Default, false);
+    let (mut email, mut password, mut file) = (None, None, None);
+    while let Some(name) = options.next()? {
+        match name {
+            "--config" => source = Source::Given(options.path()?),
+            "--email" => email = Some(options.text()?),
+            "--password-file" => password = Some(Password::File(options.path()?)),
+            "--password-stdin" => password = Some(Password::Stdin),
+            "--credentials" => file = Some(options.path()?),
+            "--json" => as_json = true,
+            "--password" => return Err(Wrong::Password { command: COMMAND }),
+            _ => return Ok(Parsed::Text(help::PLAN)),
+        }
+    }
+    let login = login(COMMAND, email, password, file, false)?;
+    Ok(Parsed::Command(Command::Plan(PlanOptions { source, login, as_json })))
 }
 
 fn wait(parser: Parser) -> Result<Parsed, Wrong> {

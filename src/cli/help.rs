@@ -10,6 +10,7 @@ Commands:
   status       what the agent is, holds and does
   unlock       log in and unlock the board, and follow it until it is ready
   wait         return when the board is ready
+  plan         what an unlock would send to the engine, without doing it
   cache        list, verify or evict what is cached of models
   fingerprint  the facts this board is recognised by
   config       the configuration in effect, and where each value came from
@@ -51,6 +52,30 @@ Exit code 2 and one line if the agent would not start with it.
 
 Example:
   azaion-loader config --config ./loader.toml";
+
+pub(super) const PLAN: &str = "\
+azaion-loader plan: what an unlock would send to the container engine, image by image; nothing is changed
+
+It logs in, because the archive's key is in the cloud, reads the archive's index and asks the engine what it has. Beside a
+running agent it disturbs nothing.
+
+Who logs in, one of:
+  --email ADDRESS    this address; the password is asked for without showing it
+  --credentials F    a file with {\"email\",\"password\"}, readable by its owner alone
+  default            [boot] credentials_file
+
+The password of --email, instead of the prompt (never as an argument):
+  --password-file F  the first line of F
+  --password-stdin   standard input
+
+  --json             the plan as JSON
+  --config FILE      configuration; default /etc/azaion/loader.toml
+
+Exit code 1 when there is no plan, and when the images cannot fit.
+
+Examples:
+  azaion-loader plan --email technician@example.com
+  azaion-loader plan --json --credentials boot.json";
 
 pub(super) const CACHE: &str = "\
 azaion-loader cache: what this board keeps of models; works beside a running agent and without one

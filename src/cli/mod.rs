@@ -9,6 +9,7 @@ mod cache;
 mod client;
 mod follow;
 mod help;
+mod plan;
 mod prompt;
 mod screen;
 mod status;
@@ -81,6 +82,7 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         }
         Command::Fingerprint(options) => board::fingerprint(&options, screen),
         Command::Status { port, as_json } => status::run(&port.client()?, as_json, screen),
+        Command::Plan(options) => plan::run(options, screen),
         Command::Unlock(options) => unlock::run(options, screen),
         Command::Wait(options) => wait::run(&options, screen),
         Command::Cache(options) => cache::run(&Config::load(&options.source)?, &options.action, screen),

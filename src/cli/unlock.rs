@@ -36,7 +36,8 @@ fn unlock(
     follow::until_ready(client, screen)
 }
 
-fn credentials(login: Login) -> Result<Option<Credentials>, Failure> {
+/// The credentials that the arguments name; `None` for those that are held.
+pub(super) fn credentials(login: Login) -> Result<Option<Credentials>, Failure> {
     match login {
         Login::Held => Ok(None),
         Login::File(path) => {

@@ -10,7 +10,9 @@ use super::{
     Archive, Board, Boot, Cache, Cdn, Cloud, Config, Control, Engine, Listen, Log, NotListen, State, UnlockMode,
 };
 use crate::crypto::Salts;
-use crate::limits::{ALLOW_LIST, CLOUD_TIMEOUT_SECONDS, CONFIG_TEXT_BYTES, LISTENERS, LOG_RETENTION_DAYS};
+use crate::limits::{
+    ALLOW_LIST, CLOUD_TIMEOUT_SECONDS, CONFIG_TEXT_BYTES, ENGINE_LANES, LISTENERS, LOG_RETENTION_DAYS, SUITES_KEPT,
+};
 use crate::secret::SecretText;
 
 impl Config {
@@ -33,7 +35,17 @@ impl Config {
             },
             archive: Archive { path: required(said, &keys::ARCHIVE_PATH, absolute)? },
             keys: said.salts()?,
-            engine: Engine { socket: required(said, &keys::ENGINE_SOCKET, engine)? },
+            engine: Engine {
+                socket: required(said, &keys::ENGINE_SOCKET, engine)?,
+                at_once: optional(said, &keys::ENGINE_AT_ONCE, |text| {
+                    let lanes = text.parse().ok().filter(|lanes| (1..=ENGINE_LANES).contains(lanes));
+                    lanes.ok_or_else(|| format!("1 to {ENGINE_LANES}"))
+                })?,
+                keep_old: required(said, &keys::ENGINE_KEEP_OLD, |text| {
+                    let kept = text.parse().ok().filter(|kept| *kept <= SUITES_KEPT);
+                    kept.ok_or_else(|| format!("0 to {SUITES_KEPT}"))
+                })?,
+            },
             control: Control::of(said)?,
             cdn: Cdn {
                 host: optional(said, &keys::CDN_HOST, url)?,

@@ -114,6 +114,10 @@ pub const SEPARATOR: Key = Key::new("keys", "separator", Kind::Text).default("")
 /// The container engine's socket, or a directory.
 pub const ENGINE_SOCKET: Key =
     Key::new("engine", "socket", Kind::Text).default("/var/run/docker.sock").also("DOCKER_HOST");
+/// Images that go in side by side, at most; the board decides when it is not set.
+pub const ENGINE_AT_ONCE: Key = Key::new("engine", "at_once", Kind::Number);
+/// Earlier suites whose images stay in the engine.
+pub const ENGINE_KEEP_OLD: Key = Key::new("engine", "keep_old", Kind::Number).default("0");
 /// Where the control port listens.
 pub const LISTEN: Key = Key::new("control", "listen", Kind::Texts).default("127.0.0.1:8080");
 /// File with the bearer token of the control port.
@@ -179,6 +183,8 @@ pub const KEYS: &[&Key] = &[
     &RESOURCE_SALT,
     &SEPARATOR,
     &ENGINE_SOCKET,
+    &ENGINE_AT_ONCE,
+    &ENGINE_KEEP_OLD,
     &LISTEN,
     &TOKEN_FILE,
     &ALLOW_HOSTS,

@@ -88,6 +88,10 @@ pub struct Archive {
 pub struct Engine {
     /// `unix:///path`, `/path` or `dir:/path`.
     pub socket: String,
+    /// Images that go in side by side, at most; `None` lets the board decide.
+    pub at_once: Option<usize>,
+    /// Earlier suites whose images stay.
+    pub keep_old: usize,
 }
 
 /// `[control]`: the technician's port.

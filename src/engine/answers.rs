@@ -4,6 +4,8 @@
 //! 20.10 sends are asked for. An answer is never trusted in its length, depth or text: what an engine says is cut and
 //! stripped before anyone sees it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::json::{self, JsonRefused};
@@ -46,6 +48,9 @@ impl Info {
 pub(super) struct Inspected {
     #[serde(rename = "Id")]
     pub(super) id: String,
+    /// Its tags, as the engine spells them.
+    #[serde(rename = "RepoTags", default)]
+    pub(super) tags: Option<Vec<String>>,
     #[serde(rename = "RootFS", default)]
     root: Root,
 }
@@ -70,9 +75,20 @@ pub(super) struct Listed {
     pub(super) id: String,
     #[serde(rename = "RepoTags", default)]
     pub(super) tags: Option<Vec<String>>,
+    #[serde(rename = "Labels", default)]
+    labels: Option<BTreeMap<String, String>>,
 }
 
+/// One of `GET /containers/json`; that there is one is all that counts.
+#[derive(Debug, Deserialize)]
+pub(super) struct Container {}
+
 impl Listed {
+    /// The value of a label of its config.
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(name).map(String::as_str)
+    }
+
     /// Docker up to 24 lists the name `<none>:<none>` where there is none.
     pub(super) fn is_untagged(&self) -> bool {
         self.tags.iter().flatten().all(|tag| tag == "<none>:<none>")

@@ -32,6 +32,8 @@ pub enum Call {
     Tag,
     /// `DELETE /images/{name}`.
     Remove,
+    /// `GET /containers/json`.
+    Containers,
 }
 
 impl fmt::Display for Call {
@@ -45,6 +47,7 @@ impl fmt::Display for Call {
             Self::Load => "image load",
             Self::Tag => "image tag",
             Self::Remove => "image removal",
+            Self::Containers => "container list",
         })
     }
 }
@@ -75,6 +78,24 @@ impl fmt::Display for Duty {
             Self::Record => "writing the record of the image directory",
             Self::Switch => "replacing the index of the image directory",
             Self::Clean => "cleaning the image directory",
+        })
+    }
+}
+
+/// Where images need room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The directory where a Docker engine keeps everything.
+    EngineRoot,
+    /// The OCI directory.
+    Directory,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EngineRoot => "container engine's root directory",
+            Self::Directory => "image directory",
         })
     }
 }
@@ -171,8 +192,10 @@ pub enum EngineError {
         /// What is different.
         difference: Difference,
     },
-    /// The OCI directory's flash has too little room, told before anything is written.
+    /// The flash has too little room, told before anything is written.
     NoRoom {
+        /// Whose flash.
+        place: Place,
         /// Bytes the images need.
         needed: u64,
         /// Bytes there are.
@@ -264,8 +287,8 @@ impl fmt::Display for EngineError {
                 Difference::Missing => write!(f, "the container engine does not show {}", said(image)),
                 Difference::Layers => write!(f, "the container engine shows other layers for {}", said(image)),
             },
-            Self::NoRoom { needed, free } => {
-                write!(f, "the images need {needed} bytes in the image directory, {free} are free")
+            Self::NoRoom { place, needed, free } => {
+                write!(f, "the images need {needed} bytes in the {place}, {free} are free")
             }
             Self::Flash { duty, source } if is_full(source) => write!(f, "{duty} failed: no space left"),
             Self::Flash { duty, .. } => write!(f, "{duty} failed"),
@@ -328,7 +351,10 @@ impl Explain for EngineError {
                 "unlock again; if it stays, look into the container engine's log (journalctl -u docker)"
             }
             Self::EngineFull { .. } => "make room for the container engine (docker system df, docker image prune)",
-            Self::NoRoom { .. } => "make room on the flash that holds the image directory",
+            Self::NoRoom { place: Place::EngineRoot, .. } => {
+                "make room for the container engine (docker system df, docker image prune), then unlock again"
+            }
+            Self::NoRoom { place: Place::Directory, .. } => "make room on the flash that holds the image directory",
             Self::Flash { source, .. } if is_full(source) => "make room on the flash that holds the image directory",
             Self::Flash { .. } => "see that the image directory exists, is writable, and its flash is healthy",
             Self::Protocol { .. } | Self::Http { .. } => {
@@ -412,7 +438,7 @@ mod tests {
         let words = "write /x: no space left on device";
         assert_eq!(EngineError::refused(Call::Load, 500, words).code(), Code::NoSpace);
         assert_eq!(EngineError::load_failed(words).code(), Code::NoSpace);
-        assert_eq!(EngineError::NoRoom { needed: 2, free: 1 }.code(), Code::NoSpace);
+        assert_eq!(EngineError::NoRoom { place: Place::Directory, needed: 2, free: 1 }.code(), Code::NoSpace);
         let source = io::Error::from_raw_os_error(28);
         assert_eq!(EngineError::Flash { duty: Duty::Blob, source }.code(), Code::NoSpace);
         assert_eq!(EngineError::load_failed("invalid diffID").code(), Code::EngineFailed);
@@ -420,7 +446,7 @@ mod tests {
 
     #[test]
     fn a_report_tells_the_numbers_and_the_engines_words() {
-        let report = Report::of(&EngineError::NoRoom { needed: 4711, free: 42 });
+        let report = Report::of(&EngineError::NoRoom { place: Place::EngineRoot, needed: 4711, free: 42 });
         assert!(report.message.contains("4711") && report.message.contains("42"), "{report:?}");
         let report = Report::of(&LoadError::from(EngineError::load_failed("invalid\ndiffID")));
         assert!(report.message.ends_with("invalid diffID"), "{report:?}");

@@ -7,21 +7,26 @@
 
 mod address;
 mod answers;
+mod chain;
 pub mod directory;
 pub mod docker;
 mod error;
 #[cfg(test)]
 #[path = "../../tests/support/archive.rs"]
 mod made;
+mod plan;
+mod preview;
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 pub use address::{AddressRefused, EngineAddress};
-pub use error::{Call, Difference, Duty, EngineError, Fault, LoadError};
+pub use error::{Call, Difference, Duty, EngineError, Fault, LoadError, Place};
+pub use plan::Way;
+pub use preview::{Preview, PreviewImage};
 
 use crate::archive::{Archive, Image};
 use crate::crypto::Digest;
@@ -86,12 +91,58 @@ pub struct Expected {
     pub config: Digest,
     /// Digests of its unpacked layers, the lowest first.
     pub diff_ids: Vec<Digest>,
+    /// The engine's own name of the image, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Digests of its layers as they lay in the archive, where they are known and differ from `diff_ids`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packed: Vec<Digest>,
+}
+
+/// An image that the agent brought into the engine, now or before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brought {
+    /// What was brought in.
+    pub image: Expected,
+    /// Whether its load ended without an error.
+    pub is_whole: bool,
+}
+
+/// How images are to be brought in.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// How the engine keeps images.
+    pub store: EngineStore,
+    /// Where it keeps them.
+    pub root: &'a Path,
+    /// What the agent brought in before.
+    pub brought: &'a [Brought],
+    /// Images side by side, at most.
+    pub at_once: usize,
+}
+
+/// What follows a load.
+pub trait Gauge {
+    /// Bytes of layers, or of the whole tar, that are on their way.
+    fn done(&self) -> &Cell<u64>;
+    /// How many there will be.
+    fn expect_bytes(&self, bytes: u64);
+    /// Images that are in.
+    fn images(&self, done: u32);
 }
 
 impl Expected {
-    /// What `image` must look like in the engine.
-    pub fn of(image: &Image) -> Self {
-        Self { tags: image.tags.clone(), config: image.config, diff_ids: image.diff_ids.clone() }
+    /// What `image` must look like in an engine with this store.
+    pub fn of(image: &Image, store: EngineStore) -> Self {
+        let id = docker::image_id(image, store).map(|id| id.to_string()).filter(|_| store != EngineStore::Layout);
+        let packed = chain::links(image, EngineStore::Containerd).filter(|links| *links != image.diff_ids);
+        let (tags, diff_ids) = (image.tags.clone(), image.diff_ids.clone());
+        Self { tags, config: image.config, diff_ids, id, packed: packed.unwrap_or_default() }
+    }
+
+    /// Digests of the layers as the containerd store keeps them.
+    fn blobs(&self) -> &[Digest] {
+        if self.packed.is_empty() { &self.diff_ids } else { &self.packed }
     }
 
     /// The image in words: its first tag, else its config digest.
@@ -130,17 +181,72 @@ impl Engine {
         }
     }
 
-    /// Brings all images of the archive in; `done` counts bytes of its tar.
+    /// Brings the archive's images in, `expected` in its order, as far as they are not there.
     ///
-    /// `Ok` means: the engine's own answer held no error, in this call. [`Engine::confirm`] comes after it.
-    pub async fn load(&self, archive: &Archive, done: &Cell<u64>) -> Result<(), LoadError> {
+    /// `Ok` means: the engine's own answers held no error, in this call. [`Engine::switch`] and [`Engine::confirm`] come
+    /// after it.
+    pub async fn load(
+        &self,
+        archive: &Archive,
+        expected: &[Expected],
+        order: &Order<'_>,
+        gauge: &dyn Gauge,
+    ) -> Result<(), LoadError> {
+        match self {
+            Self::Docker(docker) => docker.load(archive, expected, order, gauge).await,
+            Self::Directory(directory) => {
+                gauge.expect_bytes(archive.tar_len());
+                directory.load(archive, gauge.done()).await
+            }
+        }
+    }
+
+    /// What [`Engine::load`] would do. `None` for a directory, whose one step is writing what is not there.
+    pub async fn preview(
+        &self,
+        archive: &Archive,
+        expected: &[Expected],
+        order: &Order<'_>,
+    ) -> Result<Option<Preview>, EngineError> {
         match self {
             Self::Docker(docker) => {
-                let loaded = docker.load(archive, done).await?;
-                log::info!("the engine loaded {}", loaded.join(", "));
-                Ok(())
+                let (held, plan, room) = docker.plan(archive, expected, order).await?;
+                Ok(Some(Preview::of(archive, expected, order, &held, plan.as_ref(), room)))
             }
-            Self::Directory(directory) => directory.load(archive, done).await,
+            Self::Directory(_) => Ok(None),
+        }
+    }
+
+    /// Fills in the names that the engine gave images whose names were not known before their load.
+    pub async fn identify(&self, images: &mut [Expected]) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(docker) => docker.identify(images).await,
+            Self::Directory(_) => Ok(()),
+        }
+    }
+
+    /// Whether every tag means its image already.
+    pub async fn is_switched(&self, images: &[Expected]) -> Result<bool, EngineError> {
+        match self {
+            Self::Docker(docker) => docker.is_switched(images).await,
+            Self::Directory(_) => Ok(true),
+        }
+    }
+
+    /// Lets every tag mean its image; it can be repeated. A directory switched when it was loaded.
+    pub async fn switch(&self, images: &[Expected]) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(docker) => docker.switch(images).await,
+            Self::Directory(_) => Ok(()),
+        }
+    }
+
+    /// Removes an image of an earlier archive, unless a container uses it; returns whether it is done with.
+    pub async fn remove_old(&self, image: &Expected, present: &[Expected]) -> Result<bool, EngineError> {
+        match self {
+            Self::Docker(docker) => docker.remove_old(image, present).await,
+            // It removes what nothing uses by itself.
+            Self::Directory(_) => Ok(true),
         }
     }
 
@@ -167,12 +273,17 @@ impl Engine {
         Ok(if missing.is_empty() { Presence::AllShown } else { Presence::Missing(missing) })
     }
 
-    /// Whether nothing needs to be loaded: every image is there under each of its tags, whole and with this very config.
-    /// An engine that cannot tell says no, and so does one that is asked for an image without a tag.
-    pub async fn holds(&self, images: &[Expected]) -> Result<bool, EngineError> {
+    /// Whether nothing needs to be loaded: every image is there, whole and with this very config. An engine that cannot
+    /// tell says no.
+    pub async fn holds(
+        &self,
+        images: &[Expected],
+        brought: &[Brought],
+        store: EngineStore,
+    ) -> Result<bool, EngineError> {
         for image in images {
             let is_held = match self {
-                Self::Docker(docker) => docker.holds(image).await?,
+                Self::Docker(docker) => docker.is_whole(image, brought, store).await?,
                 Self::Directory(directory) => !image.tags.is_empty() && directory.find(image).await?.is_ok(),
             };
             if !is_held {

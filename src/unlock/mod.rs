@@ -28,7 +28,7 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use meter::Meter;
-pub use parts::{Archives, Cause, Cloud, Engine, Key, Ledger, Parts, Session, Suite, Ticket};
+pub use parts::{Archives, Cause, Cloud, Engine, Key, Ledger, Parts, Recalled, Session, Standing, Suite, Ticket};
 pub use remedy::{Remedy, remedy};
 pub use stages::{Authenticated, Idle, KeyHeld, Loaded, NotReady, Opened, Ready};
 pub use status::{Progress, State};

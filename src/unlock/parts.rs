@@ -90,6 +90,24 @@ pub trait Archives {
     async fn open(&self, key: &Self::Key, meter: &Meter) -> Result<Self::Archive, Cause>;
 }
 
+/// How the engine stands to what an archive brings.
+#[derive(Debug)]
+pub enum Standing<S> {
+    /// It lacks some of it, or its tags mean something else.
+    Missing(S),
+    /// It has everything, and every tag means it.
+    Held(S),
+}
+
+/// What is remembered of a suite.
+#[derive(Debug)]
+pub enum Recalled<S> {
+    /// It is in the engine and its tags were set.
+    Ready(S),
+    /// It is in the engine; a cut came while its tags were set.
+    Switching(S),
+}
+
 /// The container engine.
 #[expect(async_fn_in_trait, reason = "one thread: no future is ever Send")]
 pub trait Engine {
@@ -98,8 +116,16 @@ pub trait Engine {
     /// What it brings into the engine.
     type Suite;
 
-    /// Brings all images in. Success means the engine said so itself, without an error.
-    async fn load(&self, archive: &Self::Archive, meter: &Meter) -> Result<Self::Suite, Cause>;
+    /// Compares what the archive brings with what the engine has; nothing is changed.
+    async fn compare(&self, archive: &Self::Archive, meter: &Meter) -> Result<Standing<Self::Suite>, Cause>;
+
+    /// Brings in what is missing of the suite, and gives it back as the engine has it. Success means the engine said so
+    /// itself, without an error.
+    async fn load(&self, archive: &Self::Archive, suite: Self::Suite, meter: &Meter) -> Result<Self::Suite, Cause>;
+
+    /// Makes the suite the one that its tags mean. It can be repeated after a cut.
+    async fn switch(&self, suite: &Self::Suite) -> Result<(), Cause>;
+
     /// Asks the engine whether it shows every image of the suite with the right layers.
     async fn confirm(&self, suite: &Self::Suite, meter: &Meter) -> Result<(), Cause>;
 }
@@ -110,11 +136,16 @@ pub trait Ledger {
     /// What is remembered.
     type Suite;
 
-    /// The suite that was brought in whole, if it is the one of the archive that is on flash now, or if the archive
-    /// is gone.
-    async fn recall(&self) -> Result<Option<Self::Suite>, Cause>;
-    /// Forgets, durably, before a load begins: a cut in mid-load must not look like a load that ended.
-    async fn forget(&self) -> Result<(), Cause>;
+    /// What is remembered of the archive that is on flash now, or of the last one if the archive is gone.
+    async fn recall(&self) -> Result<Option<Recalled<Self::Suite>>, Cause>;
+
+    /// Notes, durably, before a load begins: from here on nothing is ready, and a cut must not look like an end.
+    async fn begin(&self, suite: &Self::Suite) -> Result<(), Cause>;
+
+    /// Notes, durably, that everything is in and only the tags are to be set: a cut from here on is gone on with, without
+    /// archive, key or network.
+    async fn switching(&self, suite: &Self::Suite) -> Result<(), Cause>;
+
     /// Remembers, durably, that the suite is in the engine whole.
     async fn remember(&self, suite: &Self::Suite) -> Result<(), Cause>;
 }

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use super::parts::{Cloud as _, Engine as _, Ledger as _};
 use super::sealed::Sealed;
-use super::{Archives, Cause, Ctx, Key, Meter, Parts, Session, Stage, State, Step, Suite, Ticket, Unlock};
+use super::{
+    Archives, Cause, Ctx, Key, Meter, Parts, Recalled, Session, Stage, Standing, State, Step, Suite, Ticket, Unlock,
+};
 
 /// Nothing is held.
 pub struct Idle;
@@ -26,7 +28,7 @@ pub struct Opened<P: Parts> {
 
 /// The engine has taken everything in; the archive is closed and its key wiped.
 pub struct Loaded<P: Parts> {
-    suite: Suite<P>,
+    standing: Standing<Suite<P>>,
 }
 
 /// The engine shows every image with the right layers.
@@ -74,12 +76,24 @@ impl<P: Parts> Unlock<P, Idle> {
     /// The machine, still idle, and why an unlock is needed.
     pub async fn already_ready(self) -> Result<Unlock<P, Ready<P>>, (Self, NotReady)> {
         let Ctx { parts, meter } = &self.ctx;
-        let suite = match parts.ledger().recall().await {
-            Ok(Some(suite)) => suite,
+        let (suite, is_switching) = match parts.ledger().recall().await {
+            Ok(Some(Recalled::Ready(suite))) => (suite, false),
+            Ok(Some(Recalled::Switching(suite))) => (suite, true),
             Ok(None) => return Err((self, NotReady::NotRemembered)),
             Err(cause) => return Err((self, NotReady::Unreadable(cause))),
         };
-        match parts.engine().confirm(&suite, meter).await {
+        let confirmed = async {
+            if is_switching {
+                log::info!("a switch to new images was cut: going on with it");
+                parts.engine().switch(&suite).await?;
+            }
+            parts.engine().confirm(&suite, meter).await?;
+            if is_switching {
+                remember(parts, &suite).await;
+            }
+            Ok(())
+        };
+        match confirmed.await {
             Ok(()) => Ok(self.enter(Ready { suite })),
             Err(cause) => Err((self, NotReady::NotConfirmed(cause))),
         }
@@ -128,40 +142,59 @@ impl<P: Parts> Unlock<P, KeyHeld<P>> {
 }
 
 impl<P: Parts> Unlock<P, Opened<P>> {
-    /// Brings all images into the engine. What was remembered is forgotten first.
+    /// Brings into the engine what it lacks; tags still mean what they meant. That something was ready is forgotten
+    /// first. Where nothing is missing, nothing is forgotten and nothing done.
     ///
     /// # Errors
     /// [`Stuck`](super::Stuck) in [`Opened`]: the archive is still open, the load can be tried again.
     pub async fn load(self) -> Step<P, Opened<P>, Loaded<P>> {
         let Ctx { parts, meter } = &self.ctx;
         meter.begin(Opened::<P>::WORK, None);
-        if let Err(cause) = parts.ledger().forget().await {
-            return Err(self.stuck(cause));
-        }
-        match parts.engine().load(&self.stage.archive, meter).await {
-            Ok(suite) => Ok(self.enter(Loaded { suite })),
+        let loaded = async {
+            match parts.engine().compare(&self.stage.archive, meter).await? {
+                Standing::Held(suite) => Ok(Standing::Held(suite)),
+                Standing::Missing(suite) => {
+                    parts.ledger().begin(&suite).await?;
+                    parts.engine().load(&self.stage.archive, suite, meter).await.map(Standing::Missing)
+                }
+            }
+        };
+        match loaded.await {
+            Ok(standing) => Ok(self.enter(Loaded { standing })),
             Err(cause) => Err(self.stuck(cause)),
         }
     }
 }
 
 impl<P: Parts> Unlock<P, Loaded<P>> {
-    /// Asks the engine for every image, then remembers that it has them.
+    /// Sets the tags, old suite to new, asks the engine for every image, then remembers that it has them.
     ///
-    /// A state that cannot be written does not undo what is true: the board is ready, and the log says that the next
-    /// start will need an unlock.
+    /// A state that cannot be written at the end does not undo what is true: the board is ready, and the log says that
+    /// the next start will need an unlock.
     ///
     /// # Errors
     /// [`Stuck`](super::Stuck) in [`Loaded`]: the engine does not show what was loaded, or cannot be asked.
     pub async fn confirm(self) -> Step<P, Loaded<P>, Ready<P>> {
         let Ctx { parts, meter } = &self.ctx;
-        if let Err(cause) = parts.engine().confirm(&self.stage.suite, meter).await {
-            return Err(self.stuck(cause));
+        let confirmed = async {
+            let suite = match &self.stage.standing {
+                Standing::Held(suite) => suite,
+                Standing::Missing(suite) => {
+                    parts.ledger().switching(suite).await?;
+                    parts.engine().switch(suite).await?;
+                    suite
+                }
+            };
+            parts.engine().confirm(suite, meter).await?;
+            Ok(suite)
+        };
+        match confirmed.await {
+            Ok(suite) => remember(parts, suite).await,
+            Err(cause) => return Err(self.stuck(cause)),
         }
-        if let Err(cause) = parts.ledger().remember(&self.stage.suite).await {
-            log::warn!("ready, but not remembered: the next start needs an unlock: {}", cause.report().message);
-        }
-        Ok(self.pass_on(|loaded| Ready { suite: loaded.suite }))
+        Ok(self.pass_on(|loaded| match loaded.standing {
+            Standing::Held(suite) | Standing::Missing(suite) => Ready { suite },
+        }))
     }
 }
 
@@ -169,5 +202,12 @@ impl<P: Parts> Unlock<P, Ready<P>> {
     /// What the engine holds.
     pub fn suite(&self) -> &Suite<P> {
         &self.stage.suite
+    }
+}
+
+/// A state that cannot be written does not undo what is true.
+async fn remember<P: Parts>(parts: &Rc<P>, suite: &Suite<P>) {
+    if let Err(cause) = parts.ledger().remember(suite).await {
+        log::warn!("ready, but not remembered: the next start needs an unlock: {}", cause.report().message);
     }
 }

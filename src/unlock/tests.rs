@@ -35,6 +35,10 @@ struct Script {
     calls: RefCell<Vec<&'static str>>,
     fail: Cell<Option<(&'static str, Code)>>,
     remembered: Cell<bool>,
+    /// What is remembered is a switch that was cut.
+    switching: Cell<bool>,
+    /// The engine has everything already.
+    held: Cell<bool>,
     keys_alive: Rc<Cell<usize>>,
 }
 
@@ -93,8 +97,15 @@ impl Archives for Script {
 impl Engine for Script {
     type Archive = Counted;
     type Suite = &'static str;
-    async fn load(&self, _archive: &Counted, _meter: &Meter) -> Result<&'static str, Cause> {
-        self.call("load").map(|()| "suite")
+    async fn compare(&self, _archive: &Counted, _meter: &Meter) -> Result<Standing<&'static str>, Cause> {
+        self.call("compare")?;
+        Ok(if self.held.get() { Standing::Held("suite") } else { Standing::Missing("suite") })
+    }
+    async fn load(&self, _archive: &Counted, suite: &'static str, _meter: &Meter) -> Result<&'static str, Cause> {
+        self.call("load").map(|()| suite)
+    }
+    async fn switch(&self, _suite: &&'static str) -> Result<(), Cause> {
+        self.call("switch")
     }
     async fn confirm(&self, _suite: &&'static str, _meter: &Meter) -> Result<(), Cause> {
         self.call("confirm")
@@ -103,14 +114,27 @@ impl Engine for Script {
 
 impl Ledger for Script {
     type Suite = &'static str;
-    async fn recall(&self) -> Result<Option<&'static str>, Cause> {
-        self.call("recall").map(|()| self.remembered.get().then_some("suite"))
+    async fn recall(&self) -> Result<Option<Recalled<&'static str>>, Cause> {
+        self.call("recall")?;
+        Ok(self
+            .remembered
+            .get()
+            .then(|| if self.switching.get() { Recalled::Switching("suite") } else { Recalled::Ready("suite") }))
     }
-    async fn forget(&self) -> Result<(), Cause> {
-        self.call("forget").map(|()| self.remembered.set(false))
+    async fn begin(&self, _suite: &&'static str) -> Result<(), Cause> {
+        self.call("begin").map(|()| self.remembered.set(false))
+    }
+    async fn switching(&self, _suite: &&'static str) -> Result<(), Cause> {
+        self.call("switching")?;
+        self.switching.set(true);
+        self.remembered.set(true);
+        Ok(())
     }
     async fn remember(&self, _suite: &&'static str) -> Result<(), Cause> {
-        self.call("remember").map(|()| self.remembered.set(true))
+        self.call("remember")?;
+        self.switching.set(false);
+        self.remembered.set(true);
+        Ok(())
     }
 }
 
@@ -151,8 +175,33 @@ fn the_way_through_takes_every_step_once_and_in_order() {
         assert_eq!(ready.state(), State::Ready);
         assert_eq!(*ready.suite(), "suite");
     });
-    assert_eq!(*script.calls.borrow(), ["log_in", "fetch_key", "open", "forget", "load", "confirm", "remember"]);
-    assert!(script.remembered.get());
+    assert_eq!(
+        *script.calls.borrow(),
+        ["log_in", "fetch_key", "open", "compare", "begin", "load", "switching", "switch", "confirm", "remember"]
+    );
+    assert!(script.remembered.get() && !script.switching.get());
+}
+
+#[test]
+fn nothing_is_forgotten_or_done_where_nothing_is_missing() {
+    let script = Rc::new(Script::default());
+    script.held.set(true);
+    block_on(async { opened(&script).await.load().await.expect("held").confirm().await.expect("confirms") });
+    assert_eq!(*script.calls.borrow(), ["log_in", "fetch_key", "open", "compare", "confirm", "remember"]);
+}
+
+#[test]
+fn a_switch_that_was_cut_is_gone_on_with_and_needs_no_cloud_and_no_archive() {
+    let script = Script::failing("switch", Code::EngineLost);
+    block_on(async {
+        opened(&script).await.load().await.expect("loads").confirm().await.expect_err("cut");
+        script.calls.borrow_mut().clear();
+        script.fail.set(None);
+        machine(&script).already_ready().await.map_err(|(_, why)| why).expect("ready");
+        assert_eq!(*script.calls.borrow(), ["recall", "switch", "confirm", "remember"]);
+        machine(&script).already_ready().await.map_err(|(_, why)| why).expect("ready");
+    });
+    assert_eq!(script.calls.borrow()[4..], ["recall", "confirm"], "the switch is over");
 }
 
 #[test]
@@ -199,13 +248,13 @@ fn nothing_is_remembered_of_a_load_that_was_not_confirmed() {
                 loaded.confirm().await.expect_err("scripted to fail");
             }
         });
-        assert!(!script.remembered.get(), "{step}: the old memory is gone before the load began");
+        assert!(!script.remembered.get() || script.switching.get(), "{step}: the old memory is gone");
     }
 }
 
 #[test]
 fn a_load_does_not_begin_while_the_old_memory_stands() {
-    let script = Script::failing("forget", Code::StateUnavailable);
+    let script = Script::failing("begin", Code::StateUnavailable);
     block_on(async {
         opened(&script).await.load().await.expect_err("scripted to fail");
     });

@@ -24,7 +24,7 @@ pub use flash::{BoardFlash, Flash};
 use self::layout::{Descriptor, Entry, Index, Manifest, Record, diff_ids, references};
 use self::plan::{Part, Passage, Plan, contents_of, manifest_of};
 use self::store::{Store, Unlike};
-use super::error::{Difference, Duty, EngineError, LoadError};
+use super::error::{Difference, Duty, EngineError, LoadError, Place};
 use super::{EngineFacts, EngineStore, Expected};
 use crate::archive::{Archive, ArchiveError};
 use crate::crypto::Digest;
@@ -130,7 +130,7 @@ impl<F: Flash> Directory<F> {
         let needed = missing.iter().map(|part| part.size).sum::<u64>().saturating_add(LAYOUT_SPARE_BYTES);
         let free = self.store.free().await?;
         if free < needed {
-            return Err(EngineError::NoRoom { needed, free }.into());
+            return Err(EngineError::NoRoom { place: Place::Directory, needed, free }.into());
         }
         let mut passage = Passage::through(archive);
         for part in missing {

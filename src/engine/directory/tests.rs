@@ -9,8 +9,8 @@ use super::layout::{Index, diff_ids};
 use super::model::{Failure, Model, Remains};
 use super::*;
 use crate::crypto::Fragment;
-use crate::engine::Presence;
 use crate::engine::made::{self, Layout, Packed, layer};
+use crate::engine::{Place, Presence};
 use crate::net::turn;
 
 const ROOM: u64 = 1 << 40;
@@ -27,7 +27,7 @@ fn suite_of(plain: &[u8]) -> Suite {
     std::fs::write(file.path(), made::encrypt(b"fragment", plain)).expect("it is written");
     let key = Fragment::new(b"fragment".to_vec()).expect("a fragment").archive_key();
     let archive = run(Archive::open(file.path(), key, &Cell::new(0))).expect("the archive opens");
-    let images = archive.images().iter().map(Expected::of).collect();
+    let images = archive.images().iter().map(|image| Expected::of(image, EngineStore::Layout)).collect();
     Suite { archive, images, _file: file }
 }
 
@@ -288,7 +288,9 @@ fn too_little_room_is_told_with_numbers_before_a_blob_is_written() {
     let suite = old_suite(Layout::Classic);
     let flash = Model::new(Path::new("/flash"), LAYOUT_SPARE_BYTES);
     let error = load(&flash, &suite).expect_err("there is no room");
-    let LoadError::Engine(EngineError::NoRoom { needed, free }) = error else { panic!("{error}") };
+    let LoadError::Engine(EngineError::NoRoom { place: Place::Directory, needed, free }) = error else {
+        panic!("{error}")
+    };
     assert_eq!(free, LAYOUT_SPARE_BYTES);
     assert!(needed > free);
     assert!(!flash.files().keys().any(|path| path.starts_with(root().join("blobs"))));

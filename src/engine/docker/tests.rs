@@ -1,5 +1,6 @@
 //! What no real engine can be brought to do: answers at their bounds, and dying again and again.
 
+use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,12 @@ use std::sync::mpsc;
 
 use smol::LocalExecutor;
 
+use super::names::split;
 use super::*;
+use crate::archive::Archive;
 use crate::crypto::{Digest, Fragment};
-use crate::engine::made;
+use crate::engine::{Brought, Gauge, LoadError, Order, made};
+use crate::limits::{ENGINE_LOAD_ATTEMPTS, ENGINE_RETURN_WAIT};
 use crate::net::{tls, turn};
 
 /// A socket that answers each request by script, one for each connection; an empty one closes it without a word.
@@ -54,6 +58,27 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     turn::block_on(&LocalExecutor::new(), future)
 }
 
+#[derive(Default)]
+struct Counts(Cell<u64>);
+
+impl Gauge for Counts {
+    fn done(&self) -> &Cell<u64> {
+        &self.0
+    }
+
+    fn expect_bytes(&self, _bytes: u64) {}
+
+    fn images(&self, _done: u32) {}
+}
+
+/// A load by all its ways, into an engine with the classic store.
+fn load(docker: &Docker, archive: &Archive) -> Result<(), LoadError> {
+    let store = EngineStore::Classic;
+    let expected: Vec<_> = archive.images().iter().map(|image| Expected::of(image, store)).collect();
+    let order = Order { store, root: Path::new("/no/such/root"), brought: &[], at_once: 1 };
+    run(docker.load(archive, &expected, &order, &Counts::default()))
+}
+
 fn vector() -> Archive {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vectors");
     let told = std::fs::read(dir.join("archives.json")).expect("the vectors are part of the repository");
@@ -76,7 +101,7 @@ fn an_engine_that_dies_each_time_is_given_up_after_the_last_attempt() {
         }
         if request.contains("/_ping") { answer("200 OK", "OK") } else { answer("404 Not Found", "{}") }
     });
-    let error = run(socket.docker().load(&vector(), &Cell::new(0))).expect_err("it never loads");
+    let error = run(socket.docker().load_plain(&vector(), &Cell::new(0))).expect_err("it never loads");
     assert!(matches!(error, LoadError::Engine(EngineError::Lost { call: Call::Load, .. })), "{error:?}");
     assert_eq!(loads.load(Ordering::SeqCst), ENGINE_LOAD_ATTEMPTS);
 }
@@ -97,7 +122,7 @@ fn an_answer_of_200_that_is_cut_is_no_success() {
         }
         if request.contains("/_ping") { answer("200 OK", "OK") } else { answer("404 Not Found", "{}") }
     });
-    let error = run(socket.docker().load(&vector(), &Cell::new(0))).expect_err("the answer has no end");
+    let error = run(socket.docker().load_plain(&vector(), &Cell::new(0))).expect_err("the answer has no end");
     assert!(matches!(error, LoadError::Engine(EngineError::Lost { call: Call::Load, .. })), "{error:?}");
 }
 
@@ -122,7 +147,7 @@ fn an_engine_that_died_for_good_is_waited_for_and_what_it_kept_is_removed() {
             _ => answer("404 Not Found", "{}"),
         }
     });
-    run(socket.docker().load(&vector(), &Cell::new(0))).expect_err("it never loads");
+    run(socket.docker().load_plain(&vector(), &Cell::new(0))).expect_err("it never loads");
     assert!(requests.try_iter().any(|request| request.starts_with("DELETE /images/")));
 }
 
@@ -141,7 +166,7 @@ fn a_load_that_is_called_done_before_the_tar_has_ended_is_none() {
         _ if request.contains("/_ping") => answer("200 OK", "OK"),
         _ => answer("404 Not Found", "{}"),
     });
-    let error = run(socket.docker().load(&archive, &Cell::new(0))).expect_err("the engine cannot have it all");
+    let error = run(socket.docker().load_plain(&archive, &Cell::new(0))).expect_err("the engine cannot have it all");
     let early = EngineError::Protocol { call: Call::Load, fault: Fault::DoneTooEarly };
     assert!(matches!(&error, LoadError::Engine(error) if error.to_string() == early.to_string()), "{error:?}");
 }
@@ -160,7 +185,7 @@ fn documents_hold_at_their_bound() {
 
 #[test]
 fn the_list_of_images_holds_at_its_bounds() {
-    let wanted = Expected { tags: vec![], config: Digest::of(b"config"), diff_ids: vec![Digest::of(b"layer")] };
+    let wanted = Expected { tags: vec![], id: None, ..expected("config") };
     let find = |others: usize, padding: usize| {
         let mut list: Vec<_> = (0..others).map(|n| format!(r#"{{"Id":"other{n}","RepoTags":[]}}"#)).collect();
         list.push(r#"{"Id":"wanted","RepoTags":["<none>:<none>"]}"#.to_owned());
@@ -185,15 +210,96 @@ fn the_list_of_images_holds_at_its_bounds() {
 }
 
 #[test]
-fn an_image_with_the_same_layers_and_another_config_is_not_held() {
-    let image = Expected { tags: vec!["a:1".into()], config: Digest::of(b"new"), diff_ids: vec![Digest::of(b"layer")] };
-    let holds = |shown: Digest| {
-        let inspected = format!(r#"{{"Id":"{shown}","RootFS":{{"Layers":["{}"]}}}}"#, image.diff_ids[0]);
-        let socket = Scripted::new(move |_| answer("200 OK", &inspected));
-        run(socket.docker().holds(&image)).expect("it answers")
+fn what_an_engine_refuses_goes_the_next_plainer_way_and_the_tags_are_the_archives_own() {
+    // What it takes is told by the length: a thin tar of one image, all of one, the whole archive.
+    let (seen, requests) = mpsc::channel();
+    let socket = Scripted::new(move |request| {
+        let _nobody_listens_any_more = seen.send(request.to_owned());
+        match request {
+            _ if request.contains("/images/load") => {
+                answer("200 OK", r#"{"error":"no","errorDetail":{"message":"layer missing"}}"#)
+            }
+            _ if request.contains("/_ping") => answer("200 OK", "OK"),
+            _ if request.contains("/images/json") => answer("200 OK", "[]"),
+            _ => answer("404 Not Found", "{}"),
+        }
+    });
+    let error = load(&socket.docker(), &vector()).expect_err("it takes nothing");
+    assert!(matches!(error, LoadError::Engine(EngineError::LoadFailed { .. })), "{error:?}");
+    let loads = requests.try_iter().filter(|request| request.contains("/images/load")).count();
+    // One image of each way before the refusal, or two where the second was on its way; then the archive.
+    assert!((3..=5).contains(&loads), "{loads}");
+}
+
+#[test]
+fn a_full_engine_is_not_tried_again_another_way() {
+    let loads = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&loads);
+    let socket = Scripted::new(move |request| match request {
+        _ if request.contains("/images/load") => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            answer("200 OK", r#"{"error":"write /x: no space left on device"}"#)
+        }
+        _ if request.contains("/_ping") => answer("200 OK", "OK"),
+        _ if request.contains("/images/json") => answer("200 OK", "[]"),
+        _ => answer("404 Not Found", "{}"),
+    });
+    let error = load(&socket.docker(), &vector()).expect_err("it is full");
+    assert!(matches!(error, LoadError::Engine(EngineError::EngineFull { .. })), "{error:?}");
+    assert!(loads.load(Ordering::SeqCst) <= 2);
+}
+
+#[test]
+fn an_image_that_a_container_uses_stays_and_so_do_names_of_others() {
+    let old = Expected { tags: vec!["a:1".into(), "a:2".into()], ..expected("old") };
+    let id = old.id.clone().expect("it has one");
+    let removed = |containers: &'static str, tags: &'static str| {
+        let (seen, requests) = mpsc::channel();
+        let shown = format!(r#"{{"Id":"{id}","RepoTags":{tags},"RootFS":{{"Layers":[]}}}}"#);
+        let socket = Scripted::new(move |request| {
+            let _nobody_listens_any_more = seen.send(request.to_owned());
+            match request {
+                _ if request.contains("/containers/json") => answer("200 OK", containers),
+                _ if request.starts_with("DELETE") => answer("200 OK", "[]"),
+                // The new suite has `a:2`.
+                _ if request.contains("/images/a:2/") => answer("200 OK", r#"{"Id":"sha256:new"}"#),
+                _ => answer("200 OK", &shown),
+            }
+        });
+        let present = [Expected { tags: vec!["a:2".into()], ..expected("new") }];
+        let is_done = run(socket.docker().remove_old(&old, &present)).expect("it answers");
+        let deleted = requests.try_iter().filter(|request| request.starts_with("DELETE"));
+        let names = deleted.map(|request| request.split(['/', '?']).nth(2).unwrap_or_default().to_owned());
+        (is_done, names.collect::<Vec<_>>())
     };
-    assert!(holds(Digest::of(b"new")));
-    assert!(!holds(Digest::of(b"old")), "only the entry point is new: it has to be loaded");
+    assert_eq!(removed("[{}]", "[]"), (false, vec![]));
+    assert_eq!(removed("[]", "[]"), (true, vec!["a:1".to_owned(), id.clone()]));
+    assert_eq!(removed("[]", r#"["mine:1"]"#), (true, vec!["a:1".to_owned()]));
+}
+
+fn expected(text: &str) -> Expected {
+    let config = Digest::of(text.as_bytes());
+    let (id, diff_ids) = (Some(config.to_string()), vec![Digest::of(b"layer")]);
+    Expected { tags: vec!["a:1".into()], config, diff_ids, id, packed: vec![] }
+}
+
+#[test]
+fn only_the_image_of_this_very_id_is_whole_and_the_containerd_store_must_have_been_heard() {
+    let image = expected("new");
+    let whole = |store, is_whole: bool, layer: Digest| {
+        let inspected = format!(r#"{{"Id":"x","RootFS":{{"Layers":["{layer}"]}}}}"#);
+        let id = image.id.clone().expect("it has one");
+        let socket = Scripted::new(move |request| {
+            if request.contains(&id) { answer("200 OK", &inspected) } else { answer("404 Not Found", "{}") }
+        });
+        let brought = [Brought { image: image.clone(), is_whole }];
+        run(socket.docker().is_whole(&image, &brought, store)).expect("it answers")
+    };
+    let layer = Digest::of(b"layer");
+    assert!(whole(EngineStore::Classic, false, layer));
+    assert!(!whole(EngineStore::Classic, true, Digest::of(b"another")));
+    assert!(whole(EngineStore::Containerd, true, layer));
+    assert!(!whole(EngineStore::Containerd, false, layer), "shown, and perhaps without its layers");
 }
 
 #[test]

@@ -1,0 +1,292 @@
+//! The thin tar: what a step sends, written on the fly, its length known before its first byte.
+//!
+//! Two forms: `<config>.json`, `<diff_id>/layer.tar`, `manifest.json` for the classic store, the OCI layout for the
+//! containerd store. The end marker waits until the steps below have ended and the file was seen to be unchanged: engines
+//! act on it. Every layer's digest is right before the tar goes on behind it.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use super::super::EngineStore;
+use super::super::plan::{Leaves, Plan, Step};
+use super::documents;
+use crate::archive::{Archive, ArchiveError, Image, Place, Span};
+use crate::crypto::Digest;
+use crate::limits::PIECE_BYTES;
+use crate::net::BodySource;
+
+/// Bytes of a header, and what everything in a tar is a multiple of (POSIX pax, "ustar Interchange Format").
+const UNIT: u64 = 512;
+
+/// Two zero blocks.
+const END_MARKER_BYTES: usize = 1024;
+
+/// How far a step is, for those that wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Not begun.
+    Waiting,
+    /// Its tar goes out.
+    Streaming,
+    /// The end marker is out: the engine works on it.
+    Applying,
+    /// The engine said so.
+    Ended,
+}
+
+/// A part of the tar.
+enum Part<'a> {
+    /// Headers, documents, padding.
+    Bytes(Vec<u8>),
+    /// Bytes of the archive; `counts` when they are a layer's.
+    Span { span: Span<'a>, counts: bool },
+    /// The end marker.
+    End,
+}
+
+/// A tar under way.
+pub(super) struct ThinTar<'a> {
+    archive: &'a Archive,
+    parts: VecDeque<Part<'a>>,
+    length: u64,
+    /// How far all steps are; this one's is set here.
+    stages: &'a [Cell<Stage>],
+    at: usize,
+    after: &'a [usize],
+    /// Bytes of layers that went out, of all steps together.
+    done: &'a Cell<u64>,
+    /// The piece that was given out last.
+    piece: Vec<u8>,
+}
+
+/// What a tar needs beside its content.
+pub(super) struct Track<'a> {
+    /// How far all steps are.
+    pub(super) stages: &'a [Cell<Stage>],
+    /// Bytes of layers that went out, of all steps together.
+    pub(super) done: &'a Cell<u64>,
+}
+
+impl<'a> ThinTar<'a> {
+    /// The tar of the step at `at`; `None` when the archive does not tell enough for this store.
+    pub(super) async fn of(
+        archive: &'a Archive,
+        plan: &'a Plan,
+        at: usize,
+        store: EngineStore,
+        track: &Track<'a>,
+    ) -> Result<Option<Self>, ArchiveError> {
+        let step = &plan.steps[at];
+        let image = &archive.images()[step.image];
+        let mut parts = Parts { archive, list: VecDeque::new(), length: 0 };
+        let is_written = match store {
+            EngineStore::Classic => {
+                parts.classic(image, step).await?;
+                true
+            }
+            EngineStore::Containerd | EngineStore::Layout => parts.oci(image, step).await?,
+        };
+        if !is_written {
+            return Ok(None);
+        }
+        Ok(Some(parts.tar(at, &step.after, track)))
+    }
+
+    /// The configs of all images and who is whose parent, for the classic store, which has all their layers.
+    pub(super) async fn family(archive: &'a Archive, track: &Track<'a>) -> Result<Self, ArchiveError> {
+        let mut parts = Parts { archive, list: VecDeque::new(), length: 0 };
+        for image in archive.images() {
+            let config = archive.document(image.config_place).await?;
+            parts.file(&documents::config_name(&image.config), config);
+        }
+        parts.file("manifest.json", documents::family_json(archive.images()));
+        Ok(parts.tar(0, &[], track))
+    }
+
+    /// Whether the end marker is out: an engine that calls a load done before has not had it all.
+    pub(super) fn is_given(stage: Stage) -> bool {
+        stage >= Stage::Applying
+    }
+}
+
+/// The parts of a tar, being put together.
+struct Parts<'a> {
+    archive: &'a Archive,
+    list: VecDeque<Part<'a>>,
+    length: u64,
+}
+
+impl<'a> Parts<'a> {
+    async fn classic(&mut self, image: &Image, step: &Step) -> Result<(), ArchiveError> {
+        for &layer in &step.sends {
+            let layer = &image.layers[layer];
+            let place = Place { offset: layer.offset, size: layer.size };
+            self.span(&documents::layer_name(layer), place, layer.stored_digest(), true);
+        }
+        let config = self.config(image, step).await?;
+        let digest = Digest::of(&config);
+        self.file(&documents::config_name(&digest), config);
+        self.file("manifest.json", documents::manifest_json(image, step, &digest));
+        Ok(())
+    }
+
+    /// False when a digest is not known.
+    async fn oci(&mut self, image: &Image, step: &Step) -> Result<bool, ArchiveError> {
+        self.file("oci-layout", documents::LAYOUT.to_vec());
+        for &layer in &step.sends {
+            let layer = &image.layers[layer];
+            let Some(digest) = layer.stored_digest() else { return Ok(false) };
+            let place = Place { offset: layer.offset, size: layer.size };
+            self.span(&documents::blob_name(&digest), place, Some(digest), true);
+        }
+        let config = self.config(image, step).await?;
+        let (manifest, descriptor) = match (step.leaves, &image.manifest, &image.root) {
+            (Leaves::Image, Some(manifest), Some(root)) => {
+                for blob in &root.companions {
+                    self.span(&documents::blob_name(&blob.digest), blob.place, Some(blob.digest), false);
+                }
+                (self.archive.document(manifest.place).await?, root.descriptor.clone())
+            }
+            (Leaves::Image, _, _) => {
+                let Some(manifest) = documents::made_manifest(image) else { return Ok(false) };
+                let descriptor = documents::descriptor_of_made(image, &manifest, true);
+                (manifest, descriptor)
+            }
+            (Leaves::Prefix(_), _, _) => {
+                let Some(manifest) = documents::prefix_manifest(image, step, &config) else { return Ok(false) };
+                let descriptor = documents::descriptor_of_made(image, &manifest, false);
+                (manifest, descriptor)
+            }
+        };
+        self.file(&documents::blob_name(&Digest::of(&config)), config);
+        self.file(&documents::blob_name(&Digest::of(&manifest)), manifest);
+        self.file("index.json", documents::index(&descriptor, &step.named));
+        Ok(true)
+    }
+
+    async fn config(&self, image: &Image, step: &Step) -> Result<Vec<u8>, ArchiveError> {
+        match step.leaves {
+            Leaves::Image => self.archive.document(image.config_place).await,
+            Leaves::Prefix(key) => Ok(documents::prefix_config(image, step, key)),
+        }
+    }
+
+    fn file(&mut self, name: &str, mut content: Vec<u8>) {
+        let size = content.len() as u64;
+        let mut bytes = header(name, size);
+        bytes.append(&mut content);
+        bytes.resize(bytes.len() + padding(size), 0);
+        self.bytes(bytes);
+    }
+
+    fn span(&mut self, name: &str, place: Place, digest: Option<Digest>, counts: bool) {
+        self.bytes(header(name, place.size));
+        self.length += place.size;
+        self.list.push_back(Part::Span { span: self.archive.span(place, digest), counts });
+        let padding = padding(place.size);
+        if padding > 0 {
+            self.bytes(vec![0; padding]);
+        }
+    }
+
+    fn bytes(&mut self, bytes: Vec<u8>) {
+        self.length += bytes.len() as u64;
+        // Together with what is there already: a piece costs a call of the system.
+        match self.list.back_mut() {
+            Some(Part::Bytes(last)) if last.len() + bytes.len() <= PIECE_BYTES => last.extend_from_slice(&bytes),
+            _ => self.list.push_back(Part::Bytes(bytes)),
+        }
+    }
+
+    fn tar(mut self, at: usize, after: &'a [usize], track: &Track<'a>) -> ThinTar<'a> {
+        self.length += END_MARKER_BYTES as u64;
+        self.list.push_back(Part::End);
+        ThinTar {
+            archive: self.archive,
+            parts: self.list,
+            length: self.length,
+            stages: track.stages,
+            at,
+            after,
+            done: track.done,
+            piece: Vec::new(),
+        }
+    }
+}
+
+/// What fills the last unit.
+fn padding(size: u64) -> usize {
+    usize::try_from(size.next_multiple_of(UNIT) - size).expect("less than a unit")
+}
+
+/// The header of a regular file; sizes from 8 GiB on are written in base 256, as GNU tar does.
+fn header(name: &str, size: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path(name).expect("names made here are shorter than 100 bytes");
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+impl BodySource for ThinTar<'_> {
+    type Error = ArchiveError;
+
+    fn length(&self) -> Option<u64> {
+        Some(self.length)
+    }
+
+    async fn next(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
+        loop {
+            let Some(part) = self.parts.front_mut() else { return Ok(None) };
+            match part {
+                Part::Bytes(bytes) => {
+                    let rest = bytes.split_off(bytes.len().min(PIECE_BYTES));
+                    self.piece = std::mem::replace(bytes, rest);
+                    if bytes.is_empty() {
+                        self.parts.pop_front();
+                    }
+                    if self.piece.is_empty() {
+                        continue;
+                    }
+                    return Ok(Some(&self.piece));
+                }
+                Part::Span { span, counts } => {
+                    let Some(piece) = span.next().await? else {
+                        self.parts.pop_front();
+                        continue;
+                    };
+                    if *counts {
+                        self.done.set(self.done.get() + piece.len() as u64);
+                    }
+                    self.piece.clear();
+                    self.piece.extend_from_slice(piece);
+                    return Ok(Some(&self.piece));
+                }
+                Part::End => {
+                    let (stages, after) = (self.stages, self.after);
+                    // Whoever runs the steps looks at all of them each time that one has ended.
+                    poll_fn(|_| {
+                        let all = after.iter().all(|&below| stages[below].get() == Stage::Ended);
+                        if all { Poll::Ready(()) } else { Poll::Pending }
+                    })
+                    .await;
+                    if !self.archive.is_unchanged().await? {
+                        return Err(ArchiveError::Changed);
+                    }
+                    self.parts.pop_front();
+                    self.stages[self.at].set(Stage::Applying);
+                    self.piece.clear();
+                    self.piece.resize(END_MARKER_BYTES, 0);
+                    return Ok(Some(&self.piece));
+                }
+            }
+        }
+    }
+}
