@@ -150,6 +150,11 @@ pub(crate) fn list(value: Value) -> Vec<Value> {
     }
 }
 
+/// `Ok` where it holds, else why not.
+pub(crate) fn holds(it: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if it { Ok(()) } else { Err(why()) }
+}
+
 /// Asks until it holds. What an engine does after it has answered (it clears its temporary directory) shows by itself.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> Result<(), String>) {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -1,12 +1,12 @@
 //! A board at a real engine, and the plain way beside it: `docker load` of the same bytes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::process::{Command, Stdio};
 
 use azaion_cloud::{Cloud, archive};
 
-use crate::api::Api;
+use crate::api::{Api, holds, until};
 use crate::harness::{self, Board, FRAGMENT};
 use crate::record::{Record, differences, record};
 use crate::support;
@@ -30,6 +30,19 @@ impl Bench {
                 None
             }
         }
+    }
+
+    /// Removes every container and every image, and waits until the engine has forgotten their layers too.
+    pub(crate) fn wipe(&self) {
+        self.api.wipe();
+        let layers = match self.kind {
+            Kind::Docker26Containerd => "data/containerd/daemon/io.containerd.content.v1.content/blobs/sha256",
+            Kind::Docker20 | Kind::Docker26 => "data/image/overlay2/layerdb/sha256",
+        };
+        until("layers of removed images", || match fs::read_dir(self.engine.dir().join(layers)) {
+            Ok(left) => holds(left.count() == 0, || format!("{layers} is not empty")),
+            Err(_) => Ok(()),
+        });
     }
 
     /// A new board at this engine.
@@ -66,11 +79,11 @@ impl Bench {
     /// Loads `tar` by the agent into the engine that `prepare` leaves, then `plain` by `docker load` into the same, and
     /// tells how the ends differ: both must fail, or both succeed and the engine show the same in every field.
     pub(crate) fn compare(&self, tar: &[u8], plain: &[u8], prepare: &dyn Fn(&Self)) -> Compared {
-        self.api.wipe();
+        self.wipe();
         prepare(self);
         let by_agent = self.by_agent(tar);
         let after_agent = by_agent.is_ok().then(|| record(&self.api));
-        self.api.wipe();
+        self.wipe();
         prepare(self);
         let plainly = self.plainly(plain);
         let differs = match (&by_agent, &plainly, &after_agent) {
@@ -78,7 +91,7 @@ impl Bench {
             (Err(_), Err(_), _) => Vec::new(),
             _ => vec![format!("the agent ends in {by_agent:?}, docker load in {plainly:?}")],
         };
-        self.api.wipe();
+        self.wipe();
         Compared { record: after_agent, failed: plainly.err(), differs }
     }
 }
@@ -126,7 +139,7 @@ impl Findings {
 pub(crate) fn put(board: &Board, tar: &[u8]) {
     let new = board.path("new.enc");
     archive::encrypt(FRAGMENT, tar, BufWriter::new(File::create(&new).expect("created"))).expect("encrypted");
-    std::fs::rename(new, board.archive()).expect("renamed");
+    fs::rename(new, board.archive()).expect("renamed");
 }
 
 /// Starts the agent, unlocks, and ends it.

@@ -14,5 +14,7 @@ mod support;
 mod api;
 mod bench;
 mod compare;
+mod odd;
+mod odd_tars;
 mod packs;
 mod record;
