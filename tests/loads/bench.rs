@@ -35,6 +35,9 @@ impl Bench {
     /// Removes every container and every image, and waits until the engine has forgotten their layers too.
     pub(crate) fn wipe(&self) {
         self.api.wipe();
+        if self.kind == Kind::Docker26Containerd {
+            self.engine.release();
+        }
         let layers = match self.kind {
             Kind::Docker26Containerd => "data/containerd/daemon/io.containerd.content.v1.content/blobs/sha256",
             Kind::Docker20 | Kind::Docker26 => "data/image/overlay2/layerdb/sha256",

@@ -2,6 +2,8 @@
 //!
 //! The agent is its binary and the engine its socket: nothing here names a part of the agent. One file per property.
 
+#[path = "../support/dice.rs"]
+mod dice;
 #[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "../e2e/harness.rs"]
 mod harness;
@@ -14,6 +16,7 @@ mod support;
 mod api;
 mod bench;
 mod compare;
+mod cuts;
 mod odd;
 mod odd_tars;
 mod packs;
