@@ -59,9 +59,12 @@ impl Api {
         answer.json()
     }
 
-    /// Every image that it lists, untagged and intermediate ones too.
+    /// Every image that it lists, untagged and intermediate ones too. Engines refuse a list of which an image is
+    /// removed meanwhile: it is asked for again.
     pub(crate) fn images(&self) -> Vec<Value> {
-        list(self.ask("/images/json?all=true"))
+        let path = "/images/json?all=true";
+        let mut answers = (0..10).map(|_| self.call("GET", path, b"").expect("the engine answers"));
+        list(answers.find(Answer::is_good).map_or_else(|| self.ask(path), |answer| answer.json()))
     }
 
     /// Untagged images of the agent that are a large image's beginning.

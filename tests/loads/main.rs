@@ -21,3 +21,5 @@ mod odd;
 mod odd_tars;
 mod packs;
 mod record;
+mod runs;
+mod switch;

@@ -149,7 +149,7 @@ const FREE: u64 = 30 << 30;
 
 #[test]
 fn a_file_over_eight_gib_with_a_hole() {
-    let free = rustix::fs::statvfs(&std::env::temp_dir()).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+    let free = rustix::fs::statvfs(std::env::temp_dir()).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
     if free < FREE {
         return support::skip(&format!(
             "{} GiB are free, a file with a hole of 8 GiB wants {}",

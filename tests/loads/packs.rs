@@ -5,6 +5,7 @@ use std::process::Command;
 use azaion_cloud::archive::{self, Image, Layer, Layout, architecture};
 use serde_json::{Value, json};
 
+use crate::harness::binary;
 use crate::support::archive::{digest, layer};
 
 /// A suite as `docker save` writes it.
@@ -44,11 +45,11 @@ pub(crate) struct Entry {
 impl Entry {
     /// An image of these layers' tars in their usual places. With a history, which `docker load` compares before it
     /// believes in a parent.
-    pub(crate) fn of(tags: &[&'static str], tars: &[&[u8]]) -> Self {
+    pub(crate) fn of(names: &[&'static str], tars: &[&[u8]]) -> Self {
         let diff_ids: Vec<_> = tars.iter().map(|tar| format!("sha256:{}", digest(tar))).collect();
         let history: Vec<_> = diff_ids.iter().map(|id| json!({"created": CREATED, "created_by": id})).collect();
         Self {
-            tags: tags.to_vec(),
+            tags: names.to_vec(),
             config: config(&diff_ids, &json!({"history": history})),
             layers: tars.iter().map(|tar| place(tar)).collect(),
             parent: None,
@@ -131,6 +132,13 @@ pub(crate) fn with_parent(said: bool) -> Vec<u8> {
     let mut child = Entry::of(&["azaion/child:1"], &[&base, &upper]);
     child.parent = said.then(|| parent.digest());
     classic(&[child, parent], members(&[&base, &upper]))
+}
+
+/// Whether the agent's binary needs no library, so that an image of nothing else runs.
+pub(crate) fn is_static() -> bool {
+    let said = Command::new("ldd").arg(binary()).output().expect("ldd runs");
+    let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    said.contains("statically linked") || said.contains("not a dynamic executable")
 }
 
 /// What GNU tar writes with these arguments.
