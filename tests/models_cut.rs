@@ -8,10 +8,13 @@ use std::time::Instant;
 use azaion_cloud::{Cloud, S3Call, S3Route};
 use azaion_loader::crypto::{AesKey, Salts, Sealer, small_len, unseal};
 
+#[path = "support/dice.rs"]
+mod dice;
 #[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "e2e/harness.rs"]
 mod harness;
 
+use dice::{Dice, seed};
 use harness::{Agent, Board, EMAIL, PATIENCE, cloud_with_models, noise};
 
 const SIZE: usize = 200 << 20;
@@ -21,27 +24,6 @@ fn resource_key() -> AesKey {
     let text = String::from;
     let salts = Salts { hardware: text("hw"), api: text("api"), resource: text("res"), separator: text("") };
     AesKey::from_text(&salts.resource_key())
-}
-
-/// Random numbers of a seed that is printed, so that a failure can be had again.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        println!("seed {seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 16) % bound
-    }
-}
-
-fn seed() -> u64 {
-    let fixed = std::env::var("TEST_SEED").ok().and_then(|text| text.parse().ok());
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_secs());
-    fixed.unwrap_or_else(now)
 }
 
 /// The CDN in the clear on loopback: what is tested is not TLS.

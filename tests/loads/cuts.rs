@@ -1,0 +1,175 @@
+//! Power cuts for the agent and for the engine at random points of a load: the next unlock makes the board ready, every
+//! image is whole, and nothing of the attempt is left.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use azaion_cloud::archive::{Image, Layout};
+
+use crate::api::{holds, list, tags, until};
+use crate::bench::{Bench, put};
+use crate::dice::{Dice, seed};
+use crate::harness::{Agent, Board, noise};
+use crate::packs::{file, image, saved};
+use crate::record::all_whole;
+use crate::support::engine::Kind;
+
+const MIB: usize = 1 << 20;
+
+/// Two images on one base, 68 MiB: a load takes about a second.
+fn suite() -> Vec<Image> {
+    let layer =
+        |seed: u64| file(&format!("noise-{seed}"), &noise(seed, (6 + usize::try_from(seed % 5).unwrap_or(0)) * MIB));
+    let of = |seeds: [u64; 5]| seeds.map(layer);
+    vec![image(&["azaion/one:1"], &of([1, 2, 3, 4, 5]), "/x"), image(&["azaion/two:1"], &of([1, 7, 8, 9, 10]), "/x")]
+}
+
+/// A board at an engine, with an archive that is loaded again and again.
+struct Cuts {
+    bench: Bench,
+    board: Board,
+    /// Tag and `diff_ids`, as the first load, which was not cut, left them.
+    whole: Vec<(String, Vec<String>)>,
+    /// How long that load took.
+    takes: Duration,
+    dice: Dice,
+}
+
+impl Cuts {
+    fn start(kind: Kind, what: u64) -> Option<Self> {
+        let bench = Bench::start(kind)?;
+        let board = bench.board();
+        put(&board, &saved(if what.is_multiple_of(2) { Layout::Classic } else { Layout::Oci }, &suite()));
+        let mut cuts = Self { bench, board, whole: Vec::new(), takes: Duration::ZERO, dice: Dice::new(seed() + what) };
+        // The second of two: the first finds the engine cold.
+        for _ in 0..2 {
+            cuts.bench.wipe();
+            cuts.forget();
+            let mut agent = cuts.board.start();
+            let began = Instant::now();
+            agent.unlock_to_ready();
+            cuts.takes = began.elapsed();
+        }
+        let shown = cuts.bench.api.tags().into_keys();
+        cuts.whole = shown.map(|tag| (tag.clone(), cuts.bench.api.layers(&tag).expect("it is listed"))).collect();
+        assert_eq!(cuts.whole.len(), 2, "{:?}", cuts.whole);
+        println!("{kind:?}: a load takes {:.1?}", cuts.takes);
+        Some(cuts)
+    }
+
+    /// The board forgets that it was ever ready.
+    fn forget(&self) {
+        let state = self.board.path("state");
+        fs::remove_dir_all(&state).and_then(|()| fs::create_dir(&state)).expect("the directory is the agent's only");
+    }
+
+    /// Unlocks and lets a random part of the time pass that a load takes.
+    fn cut_load(&mut self) -> (Agent, Duration) {
+        self.bench.wipe();
+        self.forget();
+        let mut agent = self.board.start();
+        let micros = u64::try_from(self.takes.as_micros()).expect("seconds");
+        let at = Duration::from_micros(self.dice.below(micros + micros / 20));
+        let (status, answer) = agent.unlock();
+        assert_eq!(status, 202, "{answer}");
+        // The moment itself is what is tested; no event stands for it.
+        std::thread::sleep(at);
+        (agent, at)
+    }
+
+    /// Nothing but the whole images, and nothing of an attempt.
+    fn settled(&self) -> Result<(), String> {
+        let api = &self.bench.api;
+        for (tag, layers) in &self.whole {
+            let shown = api.layers(tag);
+            holds(shown.as_ref() == Some(layers), || format!("{tag} shows {shown:?}"))?;
+        }
+        let prefixes = api.prefixes();
+        holds(prefixes.is_empty(), || format!("prefixes are left: {prefixes:?}"))?;
+        let untagged: Vec<_> = api.images().into_iter().filter(|image| tags(image).is_empty()).collect();
+        holds(untagged.is_empty(), || format!("untagged images are left: {untagged:?}"))?;
+        let containers = list(api.ask("/containers/json?all=true"));
+        holds(containers.is_empty(), || format!("containers are left: {containers:?}"))
+    }
+
+    /// The engine's temporary directory holds no archive.
+    fn cleared(&self) -> Result<(), String> {
+        let left = fs::read_dir(self.bench.engine.dir().join("data/tmp")).into_iter().flatten().flatten();
+        let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        let archive = left.iter().find(|name| name.to_string_lossy().starts_with("docker-import-"));
+        holds(archive.is_none(), || format!("{archive:?} is left"))
+    }
+
+    /// What must hold after every cut, once the board is ready again.
+    fn check(&self, agent: &mut Agent, what: &str) {
+        // What the agent clears away after `ready` shows by itself.
+        until(&format!("{what}; the log:\n{}", agent.log()), || self.settled());
+        all_whole(&self.bench.api).unwrap_or_else(|why| panic!("{what}: {why}\n{}", agent.log()));
+        until(what, || self.cleared());
+    }
+}
+
+fn killed_agent(kind: Kind, cuts: u64) {
+    let Some(mut board) = Cuts::start(kind, 0) else { return };
+    for cut in 0..cuts {
+        let (mut agent, at) = board.cut_load();
+        agent.kill();
+        drop(agent);
+        let mut agent = board.board.start();
+        agent.unlock_to_ready();
+        board.check(&mut agent, &format!("{kind:?}, cut {cut} of the agent at {at:?}"));
+    }
+}
+
+/// The engine dies, and in every second case the agent with it, as in a power cut of the board.
+fn killed_engine(kind: Kind, cuts: u64) {
+    let Some(mut board) = Cuts::start(kind, 1) else { return };
+    for cut in 0..cuts {
+        let (mut agent, at) = board.cut_load();
+        board.bench.engine.kill();
+        let both = board.dice.below(2) == 0;
+        if both {
+            agent.kill();
+        }
+        board.bench.engine.restart();
+        if both {
+            drop(agent);
+            agent = board.board.start();
+        } else {
+            // It waits for the engine, or says that it is gone: then it is told again.
+            agent.settle();
+        }
+        agent.unlock_to_ready();
+        board.check(&mut agent, &format!("{kind:?}, cut {cut} of the engine at {at:?}, of both: {both}"));
+    }
+}
+
+#[test]
+fn an_agent_killed_at_docker_20() {
+    killed_agent(Kind::Docker20, 34);
+}
+
+#[test]
+fn an_agent_killed_at_docker_26() {
+    killed_agent(Kind::Docker26, 33);
+}
+
+#[test]
+fn an_agent_killed_at_docker_26_with_the_containerd_store() {
+    killed_agent(Kind::Docker26Containerd, 33);
+}
+
+#[test]
+fn docker_20_killed() {
+    killed_engine(Kind::Docker20, 7);
+}
+
+#[test]
+fn docker_26_killed() {
+    killed_engine(Kind::Docker26, 7);
+}
+
+#[test]
+fn docker_26_with_the_containerd_store_killed() {
+    killed_engine(Kind::Docker26Containerd, 6);
+}
