@@ -19,6 +19,9 @@ bench: build ## Numbers beside their peers on this machine, medians of several r
 	cargo bench --locked --bench cdn
 	cargo build --quiet --locked -p azaion-cloud
 	benches/models.sh
+bench-load: build ## The agent beside `docker load` on private engines; ARGS="--engine 20 --case 2" chooses
+	cargo build --quiet --locked -p azaion-cloud
+	benches/load.py $(ARGS)
 lint: doc ## rustfmt, clippy and rustdoc, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -32,4 +35,4 @@ test-arm64: cross ## The ARM64 binary does the whole job under qemu-aarch64-stat
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo test bench lint doc cross test-arm64 clean
+.PHONY: help build demo test bench bench-load lint doc cross test-arm64 clean
