@@ -69,6 +69,7 @@ fn save(kind: Kind) -> Option<Named> {
     std::fs::write(&tar, packed(archive::Layout::Oci, Packed::Gzip)).expect("written");
     docker(&["load", "-i", path]);
     docker(&["create", "--name", "changed", "azaion/packed:1"]);
+    docker(&["cp", path, "changed:/added"]);
     docker(&["commit", "changed", "azaion/committed:1"]);
     docker(&["save", "-o", path, "azaion/packed:1", "azaion/packed:2", "azaion/packed:also", "azaion/committed:1"]);
     Some((format!("saved by {kind:?}"), std::fs::read(&tar).expect("saved")))
