@@ -234,6 +234,9 @@ impl Images {
             self.push(image)?
         };
         for tag in tags {
+            if self.list[at].tags.contains(&tag) {
+                continue;
+            }
             for other in &mut self.list {
                 other.tags.retain(|known| *known != tag);
             }

@@ -155,15 +155,12 @@ pub(super) async fn manifests<R: ReadAt>(store: &Store<'_, R>) -> Result<Option<
     for (descriptor, spelt) in index.manifests.unwrap_or_default().into_iter().zip(spelt.manifests).rev() {
         let Ok(digest) = descriptor.digest.parse::<Digest>() else { continue };
         let root = Root::of(digest, &descriptor, spelt);
-        let at = match roots.iter_mut().position(|known| known.digest == digest) {
-            Some(at) => {
-                roots[at].is_one_image &= root.is_one_image;
-                at
-            }
-            None => {
-                roots.push(root);
-                roots.len() - 1
-            }
+        let at = if let Some(at) = roots.iter().position(|known| known.digest == digest) {
+            roots[at].is_one_image &= root.is_one_image;
+            at
+        } else {
+            roots.push(root);
+            roots.len() - 1
         };
         stack.push(Step { descriptor, root: at, depth: 0, tag: None });
     }

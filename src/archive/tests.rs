@@ -145,6 +145,25 @@ fn images_without_layers_without_tags_with_many_and_twice() {
     assert!(stream(&twice).is_ok());
 }
 
+#[test]
+fn a_tag_means_the_image_that_had_it_last_and_parents_and_sources_are_kept() {
+    let layers = [samples::layer(1, 100)];
+    let archive = open(&one(&layers, |entries, tar| {
+        let other = samples::config(&[]);
+        let name = format!("{}.json", samples::hex(&other));
+        tar.file(&name, &other);
+        let entry = json!({"Config": name, "RepoTags": ["one:1", "other:1"], "Layers": null, "Parent": "sha256:ab",
+            "LayerSources": {"sha256:cd": {"size": 1}}});
+        entries.as_array_mut().expect("an array").push(entry);
+    }))
+    .expect("two images, one tag");
+    let [first, second] = archive.images() else { panic!("two images") };
+    assert!(first.tags.is_empty(), "{:?}", first.tags);
+    assert_eq!(second.tags, ["one:1", "other:1"]);
+    assert_eq!((&first.parent, &second.parent), (&None, &Some("sha256:ab".to_owned())));
+    assert_eq!(second.sources, Some(json!({"sha256:cd": {"size": 1}})));
+}
+
 fn document_fault(tar: &[u8]) -> DocumentFault {
     match open(tar) {
         Err(ArchiveError::Document { fault, .. }) => fault,

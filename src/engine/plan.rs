@@ -95,7 +95,7 @@ impl Plan {
         missing.sort_by_key(|missing| missing.keys.len());
         match way {
             Way::Thin => {
-                draft.held = held.chains.clone();
+                draft.held.clone_from(&held.chains);
                 draft.cuts = cuts(&missing, held);
                 for missing in &missing {
                     for (key, link) in missing.keys.iter().zip(&missing.links) {

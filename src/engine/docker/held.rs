@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::answers::Listed;
+use super::super::answers::{Inspected, Listed};
 use super::super::chain::{self, ChainKey};
 use super::super::error::{Call, EngineError};
 use super::super::plan::Held;
@@ -51,7 +51,7 @@ impl Docker {
                 for listed in all.iter().take(ENGINE_LIST_IMAGES) {
                     let shown = self.inspect(&listed.id).await?;
                     let layers: Result<Vec<Digest>, _> =
-                        shown.iter().flat_map(|shown| shown.layers()).map(|layer| layer.parse()).collect();
+                        shown.iter().flat_map(Inspected::layers).map(|layer| layer.parse()).collect();
                     held.chains.extend(chain::keys(&layers.unwrap_or_default()));
                 }
             }

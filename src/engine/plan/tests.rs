@@ -179,9 +179,9 @@ proptest! {
             let sent: Vec<u64> = step.sends.iter().map(|&layer| image.layers[layer].offset).collect();
             blobs.extend(step.sends.iter().map(|&layer| image.diff_ids[layer]));
             // In the order of the steps everything below is there, or in the tar itself.
-            for layer in 0..step.upto {
+            for (layer, key) in keys[..step.upto].iter().enumerate() {
                 let comes = match store {
-                    EngineStore::Classic => there.contains(&keys[layer]) || sent.contains(&image.layers[layer].offset),
+                    EngineStore::Classic => there.contains(key) || sent.contains(&image.layers[layer].offset),
                     _ => blobs.contains(&image.diff_ids[layer]),
                 };
                 prop_assert!(comes, "step {at} layer {layer} of {plan:?}");
