@@ -249,8 +249,11 @@ class Agent:
     def stop(self, how=signal.SIGTERM):
         if self.process:
             end(self.process, how)
-            self.connection.close()
             self.process = None
+            # None when it ended before it listened.
+            if self.connection:
+                self.connection.close()
+                self.connection = None
 
     def ask(self, method, path, body=None):
         self.connection.request(method, path, body)
