@@ -13,6 +13,7 @@ runs follow a sync with the archive in the page cache. The tables are Markdown f
 import argparse
 import contextlib
 import dataclasses
+import http.client
 import json
 import os
 import shutil
@@ -52,6 +53,7 @@ CASES = {
 KILL_AT = 0.8
 CUT_TRIES = 5
 PEER_TRIES = 3
+FAILURES = (rig.Failed, OSError, subprocess.SubprocessError, http.client.HTTPException)
 DISK_SAMPLE_SECONDS = 0.050
 TEMPORARY_SAMPLE_SECONDS = 0.010
 LOG_LINES = 20
@@ -191,6 +193,7 @@ class Bench:
         # (case, method, whether it is the full load that the case is compared with): its timed runs.
         self.runs, self.extra = {}, {}
         self.notes = []
+        self.title = ENGINES[engine.kind].format(engine.version())
 
     def note(self, text):
         say(text)
@@ -330,7 +333,8 @@ class Bench:
                 yield line(f"{CASES[case][0]}, of `docker load -i`", ours / peer, bound)
         if (part := self.median((4, "ours", False))) and (whole := self.median((4, "ours", True))):
             share = archives.changed_share(self.made["old"], self.made["new"])
-            yield line(f"one layer of ten changed ({100 * share:.1f} % of the bytes), of the full load", part / whole, share + 0.05, "{:.3f} ×")
+            what = f"one layer of ten changed ({100 * share:.1f} % of the bytes), of the full load"
+            yield line(what, part / whole, share + 0.05, "{:.3f} ×")
         if nothing := self.median((5, "ours", False)):
             inspects, count = self.median((5, "ours", False), "inspects_seconds"), len(self.made["four"].images)
             what = f"nothing changed, {count} images (inspects {1000 * inspects:.0f} ms)"
@@ -339,7 +343,7 @@ class Bench:
             yield line("again after a kill at 80 %, of the full load", rest / self.full_seconds(6, "ours"), 0.3)
 
     def report(self, options, cases):
-        print(f"\n### {ENGINES[self.engine.kind].format(self.engine.version())}\n")
+        print(f"\n### {self.title}\n")
         print("\n".join(self.rows()), end="\n\n")
         print("\n".join(self.verdicts()), end="\n\n")
         for name in sorted({n for c in cases for n in CASES[c][1:] if n}):
@@ -372,13 +376,15 @@ def parse():
     words.add_argument("--logs", metavar="DIR", help="keeps the logs of agent, engine and cloud here")
     words.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="agent's configuration")
     words.add_argument("--agent", default=os.environ.get("LOADER_UNDER_TEST"), help="(LOADER_UNDER_TEST)")
-    words.add_argument("--cloud", default=os.environ.get("BENCH_CLOUD", str(rig.ROOT / "target/debug/azaion-cloud")), help="(BENCH_CLOUD)")
+    cloud = os.environ.get("BENCH_CLOUD", str(rig.ROOT / "target/debug/azaion-cloud"))
+    words.add_argument("--cloud", default=cloud, help="(BENCH_CLOUD)")
     words.add_argument("--docker", default=os.environ.get("BENCH_DOCKER", "docker"), help="the client (BENCH_DOCKER, docker)")
     # Not /tmp: it may be memory.
     words.add_argument("--dir", default=os.environ.get("BENCH_DIR", "/var/tmp"), help="where all lies (BENCH_DIR, /var/tmp)")
     options = words.parse_args()
     options.case, options.method = sorted(set(options.case)), [m for m in METHODS if m in options.method]
-    for what, program in (("agent", options.agent), ("cloud", options.cloud), ("client", options.docker), ("openssl", "openssl")):
+    programs = {"agent": options.agent, "cloud": options.cloud, "client": options.docker, "openssl": "openssl"}
+    for what, program in programs.items():
         if not program or not shutil.which(program):
             words.error(f"no {what} at {program}: run me through make bench-load, or see --help")
     return options
@@ -414,12 +420,17 @@ def run(options, directory, stack, logs):
                 continue
             bench = Bench(engine, methods, made, directory)
             try:
+                # Not counted: what a new engine does once would fall on whichever method comes first.
+                bench.patiently(options.case[0], options.method[0], full=True, extra=False)
                 for number in range(options.runs):
                     bench.round(options.case, number)
                 if not options.no_extra:
                     bench.round(options.case, 0, extra=True)
-            except rig.Failed as failure:
-                bench.note(f"**not finished**: {failure}")
+            except BaseException as failure:
+                # Before the engine is stopped: its last lines would be of that alone.
+                if isinstance(failure, FAILURES):
+                    show(logs)
+                bench.note(f"**not finished**: {failure if isinstance(failure, FAILURES) else 'interrupted'}")
                 raise
             finally:
                 bench.report(options, options.case)
@@ -458,9 +469,8 @@ def main():
             stack.callback(keep, logs, options.logs)
         try:
             run(options, directory, stack, logs)
-        except (rig.Failed, OSError, subprocess.SubprocessError) as error:
-            say(f"failed: {error}")
-            show(logs)
+        except FAILURES as failure:
+            say(f"failed: {failure}")
             sys.exit(1)
 
 

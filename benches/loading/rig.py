@@ -140,7 +140,8 @@ class Engine:
 
     def temporary_places(self):
         """Where a load lies before its layers are registered: the classic store's copy, containerd's unfinished blobs."""
-        return [f"{self.directory}/data/tmp", f"{self.directory}/data/containerd/daemon/io.containerd.content.v1.content/ingest"]
+        data = f"{self.directory}/data"
+        return [f"{data}/tmp", f"{data}/containerd/daemon/io.containerd.content.v1.content/ingest"]
 
     def empty(self):
         """Takes out every container and image; a new engine if something of them stays."""
@@ -222,16 +223,19 @@ class Agent:
         for section, key, value in self.settings:
             board.setdefault(section, {})[key] = value
         # JSON's texts, numbers and lists of them are TOML's too.
-        lines = (f"[{section}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()) for section, keys in board.items())
+        lines = []
+        for section, keys in board.items():
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
         config = Path(self.directory, "loader.toml")
-        config.write_text("\n".join(lines))
+        config.write_text("\n".join(lines) + "\n")
         overrides = re.compile(r"(AZAION|CDN)_.*|DOCKER_HOST|RESOURCE_API_URL|IMAGES_PATH|NOTIFY_SOCKET")
         environment = {name: value for name, value in os.environ.items() if not overrides.fullmatch(name)}
         with open(self.log, "ab") as log:
             begins = log.tell()
             self.process = subprocess.Popen(
-                [self.program, "run", "--config", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
-            )
+                [self.program, "run", "--config", str(config)],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
+            )  # fmt: skip
 
         def port():
             if self.process.poll() is not None:
@@ -239,13 +243,17 @@ class Agent:
             said = re.search(rb"listens on http://127\.0\.0\.1:(\d+)", Path(self.log).read_bytes()[begins:])
             return said and int(said[1])
 
-        self.connection = http.client.HTTPConnection("127.0.0.1", wait_until(port, START_SECONDS, "the agent listens"), timeout=30)
+        listens = wait_until(port, START_SECONDS, "the agent listens")
+        self.connection = http.client.HTTPConnection("127.0.0.1", listens, timeout=30)
 
     def stop(self, how=signal.SIGTERM):
         if self.process:
             end(self.process, how)
-            self.connection.close()
             self.process = None
+            # None when it ended before it listened.
+            if self.connection:
+                self.connection.close()
+                self.connection = None
 
     def ask(self, method, path, body=None):
         self.connection.request(method, path, body)
