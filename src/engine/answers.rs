@@ -20,6 +20,22 @@ pub(super) struct Version {
     /// The newest API it speaks: `1.45`.
     #[serde(rename = "ApiVersion")]
     pub(super) api_version: String,
+    /// Absent in old engines.
+    #[serde(rename = "Components", default)]
+    components: Option<Vec<Component>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Component {
+    #[serde(rename = "Name", default)]
+    name: String,
+}
+
+impl Version {
+    /// Whether this is podman behind Docker's API: it tells another id in each answer, which so tells nothing.
+    pub(super) fn is_podman(&self) -> bool {
+        self.components.iter().flatten().any(|component| component.name.starts_with("Podman"))
+    }
 }
 
 /// `GET /info`.

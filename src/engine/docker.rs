@@ -59,13 +59,14 @@ impl Docker {
         let version: Version = self.document(Call::Version, "/version", ENGINE_DOCUMENT_BYTES).await?;
         let info: Info = self.document(Call::Info, "/info", ENGINE_DOCUMENT_BYTES).await?;
         let store = if info.is_containerd_store() { EngineStore::Containerd } else { EngineStore::Classic };
+        let is_podman = version.is_podman();
         Ok(EngineFacts {
             version: Some(version.version),
             api_version: Some(version.api_version),
             driver: Some(info.driver),
             store,
             root_dir: info.root_dir.into(),
-            id: Some(info.id),
+            id: Some(info.id).filter(|_| !is_podman),
         })
     }
 

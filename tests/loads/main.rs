@@ -20,6 +20,8 @@ mod cuts;
 mod odd;
 mod odd_tars;
 mod packs;
+mod plan;
+mod podman;
 mod record;
 mod runs;
 mod switch;

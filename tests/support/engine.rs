@@ -52,9 +52,18 @@ impl Engine {
     /// # Panics
     /// When one could run and does not come up: that is no reason to skip.
     pub(crate) fn start(kind: Kind) -> Result<Self, String> {
+        Self::start_in(kind, |_dir| {})
+    }
+
+    /// The same, in a directory that is prepared first.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub(crate) fn start_in(kind: Kind, prepare: impl Fn(&Path)) -> Result<Self, String> {
         // Short, because unix sockets below it have a short bound.
         let dir = tempfile::Builder::new().prefix("az").tempdir().expect("a temporary directory");
         let engine = Self { kind, dir };
+        prepare(engine.dir());
         match engine.up() {
             Ok(()) => Ok(engine),
             Err(output) if output.status.code() == Some(69) => Err(said(&output)),
