@@ -297,13 +297,14 @@ impl EnginePart {
     }
 }
 
-/// Images that can go in side by side on this board: as many as it has cores, and memory to unpack them.
+/// Images that can go in side by side on this board: two for each core, because an engine that takes one image in keeps
+/// little more than half of a core busy, and no more than there is memory to unpack.
 fn lanes() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let kind = sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram());
     let available = sysinfo::System::new_with_specifics(kind).map_or(0, |system| system.available_memory());
     let by_memory = usize::try_from(available / ENGINE_LANE_MEMORY_BYTES).unwrap_or(ENGINE_LANES);
-    cores.min(ENGINE_LANES).min(by_memory).max(1)
+    (2 * cores).min(ENGINE_LANES).min(by_memory).max(1)
 }
 
 impl unlock::Engine for EnginePart {

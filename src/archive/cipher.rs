@@ -114,6 +114,14 @@ impl<R: ReadAt> CipherReader<R> {
         Run { at: 0, previous: self.iv }
     }
 
+    /// A reading from `offset`, the beginning of a block, on.
+    pub(super) async fn run_from(&self, offset: u64) -> Result<Run, ArchiveError> {
+        debug_assert!(offset.is_multiple_of(BLOCK_BYTES), "inside a block nothing begins");
+        // The ciphertext block before the first one that is wanted stands where, without the IV, the first would.
+        let previous = block(&whole(&self.source, offset, vec![0; BLOCK]).await?);
+        Ok(Run { at: offset, previous })
+    }
+
     /// The next piece of plain text in the place of `buf`, at most [`PIECE_BYTES`]; empty at the end.
     pub(super) async fn next_piece(&self, run: &mut Run, mut buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
         let left = self.source.len() - BLOCK_BYTES - run.at;

@@ -13,6 +13,7 @@ use crate::limits::{ENGINE_LOAD_ANSWER_BYTES, ENGINE_LOAD_MESSAGE_BYTES, ENGINE_
 
 /// `GET /version`.
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the API's own names")]
 pub(super) struct Version {
     /// Of the engine: `26.1.5+dfsg1`.
     #[serde(rename = "Version")]

@@ -26,6 +26,12 @@ pub(crate) fn record(api: &Api) -> Record {
                 *path = if name == "LowerDir" { json!(dirs) } else { Value::Null };
             }
         }
+        let mut listed = listed;
+        if let Some(listed) = listed.as_object_mut() {
+            // On the containerd store the list tells them only while no second, nameless record of the image is left, as
+            // a plain load leaves one beside the image of a container; inspect tells them always.
+            listed.remove("RepoDigests");
+        }
         let mut both = json!({"listed": listed, "inspected": inspected, "files": Value::Null});
         for part in ["listed", "inspected"] {
             for names in ["RepoTags", "RepoDigests"] {

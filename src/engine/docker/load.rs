@@ -9,9 +9,9 @@
 //! plain way lets the engine set them.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use smol::future::or;
 
 use super::super::error::{EngineError, LoadError, Place};
 use super::super::plan::{Held, Plan, Way};
@@ -249,38 +249,33 @@ impl Load<'_> {
 
     /// Runs the steps, as many at a time as there are lanes, the most urgent ones first.
     async fn run(&self, plan: &Plan, done: u64) -> Result<(), LoadError> {
-        let stages: Vec<Cell<Stage>> = plan.steps.iter().map(|_| Cell::new(Stage::Waiting)).collect();
         let urgency = plan.urgency();
-        let track = Track { stages: &stages, done: self.gauge.done() };
-        let mut flights: Vec<Flight<'_>> = Vec::new();
+        let track = Track::new(plan.steps.len(), self.gauge.done());
+        let mut flights = FuturesUnordered::new();
         loop {
-            while let Some(at) = next(plan, &stages, &urgency, self.lanes) {
-                stages[at].set(Stage::Streaming);
-                flights.push(Flight { at, future: Box::pin(self.step(plan, at, &track)) });
+            // A step whose tar is out lets the next one begin.
+            let moved = track.moved();
+            while let Some(at) = next(plan, &track, &urgency, self.lanes) {
+                track.set(at, Stage::Streaming);
+                let track = &track;
+                flights.push(async move { (at, self.step(plan, at, track).await) });
             }
-            if flights.is_empty() {
-                break;
-            }
-            // The first in line is another one each time, so that none waits for its turn of the loop for ever.
-            flights.rotate_left(1);
-            let seen: Vec<Stage> = stages.iter().map(Cell::get).collect();
-            let ended = poll_fn(|cx| {
-                for (place, flight) in flights.iter_mut().enumerate() {
-                    if let Poll::Ready(result) = flight.future.as_mut().poll(cx) {
-                        return Poll::Ready(Some((place, result)));
-                    }
+            let ended = async { flights.next().await.map(Some) };
+            match or(ended, async {
+                moved.await;
+                Some(None)
+            })
+            .await
+            {
+                None => break,
+                Some(None) => {}
+                Some(Some((at, result))) => {
+                    result?;
+                    track.set(at, Stage::Ended);
+                    let is_in = |by: &Option<usize>| by.is_none_or(|by| track.stage(by) == Stage::Ended);
+                    let images = plan.brought_by.iter().filter(|by| is_in(by)).count();
+                    self.gauge.images(u32::try_from(images).unwrap_or(u32::MAX));
                 }
-                // A step whose tar is out lets the next one begin.
-                let moved = stages.iter().zip(&seen).any(|(stage, seen)| stage.get() != *seen);
-                if moved { Poll::Ready(None) } else { Poll::Pending }
-            });
-            if let Some((place, result)) = ended.await {
-                let at = flights.remove(place).at;
-                result?;
-                stages[at].set(Stage::Ended);
-                let is_in = |by: &Option<usize>| by.is_none_or(|by| stages[by].get() == Stage::Ended);
-                let images = plan.brought_by.iter().filter(|by| is_in(by)).count();
-                self.gauge.images(u32::try_from(images).unwrap_or(u32::MAX));
             }
         }
         self.gauge.done().set(done + plan.bytes());
@@ -291,18 +286,17 @@ impl Load<'_> {
         let tar = ThinTar::of(self.archive, plan, at, self.order.store, track).await?;
         // That every digest is known was seen when the plan was made.
         let Some(tar) = tar else { return Ok(()) };
-        let stage = &track.stages[at];
-        let loaded = self.docker.post_load(tar, || ThinTar::is_given(stage.get())).await?;
+        let loaded = self.docker.post_load(tar, || track.stage(at) >= Stage::Applying).await?;
         log::debug!("step {} of {}: the engine loaded {}", at + 1, plan.steps.len(), loaded.join(", "));
         Ok(())
     }
 
     /// Tells the classic store who is whose parent, which it learns only of images that come together.
     async fn family(&self) -> Result<(), LoadError> {
-        let (stages, nothing) = ([Cell::new(Stage::Waiting)], Cell::new(0));
-        let track = Track { stages: &stages, done: &nothing };
+        let nothing = Cell::new(0);
+        let track = Track::new(1, &nothing);
         let tar = ThinTar::family(self.archive, &track).await?;
-        self.docker.post_load(tar, || ThinTar::is_given(stages[0].get())).await.map(|_loaded| ())
+        self.docker.post_load(tar, || track.stage(0) >= Stage::Applying).await.map(|_loaded| ())
     }
 
     async fn note_new(&mut self) -> Result<(), EngineError> {
@@ -315,21 +309,15 @@ impl Load<'_> {
     }
 }
 
-/// A step under way.
-struct Flight<'a> {
-    at: usize,
-    future: Pin<Box<dyn Future<Output = Result<(), LoadError>> + 'a>>,
-}
-
 /// The step that may begin now: everything below it is applied at least, and a lane is free.
-fn next(plan: &Plan, stages: &[Cell<Stage>], urgency: &[u64], lanes: usize) -> Option<usize> {
-    let count = |stage: Stage| stages.iter().filter(|other| other.get() == stage).count();
+fn next(plan: &Plan, track: &Track<'_>, urgency: &[u64], lanes: usize) -> Option<usize> {
+    let count = |stage: Stage| (0..plan.steps.len()).filter(|&at| track.stage(at) == stage).count();
     if count(Stage::Streaming) >= lanes || count(Stage::Streaming) + count(Stage::Applying) >= requests(lanes) {
         return None;
     }
     let may_begin = |&at: &usize| {
-        stages[at].get() == Stage::Waiting
-            && plan.steps[at].after.iter().all(|&below| stages[below].get() >= Stage::Applying)
+        let below = &plan.steps[at].after;
+        track.stage(at) == Stage::Waiting && below.iter().all(|&below| track.stage(below) >= Stage::Applying)
     };
     (0..plan.steps.len()).filter(may_begin).max_by_key(|&at| (urgency[at], std::cmp::Reverse(at)))
 }

@@ -6,8 +6,8 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::task::Poll;
+
+use event_listener::{Event, EventListener};
 
 use super::super::EngineStore;
 use super::super::plan::{Leaves, Plan, Step};
@@ -52,21 +52,53 @@ pub(super) struct ThinTar<'a> {
     parts: VecDeque<Part<'a>>,
     length: u64,
     /// How far all steps are; this one's is set here.
-    stages: &'a [Cell<Stage>],
+    track: &'a Track<'a>,
     at: usize,
     after: &'a [usize],
-    /// Bytes of layers that went out, of all steps together.
-    done: &'a Cell<u64>,
     /// The piece that was given out last.
     piece: Vec<u8>,
 }
 
-/// What a tar needs beside its content.
+/// How far all steps are, and how many bytes went out.
 pub(super) struct Track<'a> {
-    /// How far all steps are.
-    pub(super) stages: &'a [Cell<Stage>],
+    stages: Vec<Cell<Stage>>,
+    moves: Event,
     /// Bytes of layers that went out, of all steps together.
-    pub(super) done: &'a Cell<u64>,
+    done: &'a Cell<u64>,
+}
+
+impl<'a> Track<'a> {
+    /// Nothing has begun.
+    pub(super) fn new(steps: usize, done: &'a Cell<u64>) -> Self {
+        Self { stages: vec![Cell::new(Stage::Waiting); steps], moves: Event::new(), done }
+    }
+
+    /// How far this step is.
+    pub(super) fn stage(&self, at: usize) -> Stage {
+        self.stages[at].get()
+    }
+
+    /// It came on; whoever waits for a move looks again.
+    pub(super) fn set(&self, at: usize, stage: Stage) {
+        self.stages[at].set(stage);
+        self.moves.notify(usize::MAX);
+    }
+
+    /// Ends with the next move from now on.
+    pub(super) fn moved(&self) -> EventListener {
+        self.moves.listen()
+    }
+
+    /// Waits until all of these have ended.
+    async fn ended(&self, steps: &[usize]) {
+        loop {
+            let moved = self.moved();
+            if steps.iter().all(|&step| self.stage(step) == Stage::Ended) {
+                return;
+            }
+            moved.await;
+        }
+    }
 }
 
 impl<'a> ThinTar<'a> {
@@ -76,7 +108,7 @@ impl<'a> ThinTar<'a> {
         plan: &'a Plan,
         at: usize,
         store: EngineStore,
-        track: &Track<'a>,
+        track: &'a Track<'a>,
     ) -> Result<Option<Self>, ArchiveError> {
         let step = &plan.steps[at];
         let image = &archive.images()[step.image];
@@ -95,7 +127,7 @@ impl<'a> ThinTar<'a> {
     }
 
     /// The configs of all images and who is whose parent, for the classic store, which has all their layers.
-    pub(super) async fn family(archive: &'a Archive, track: &Track<'a>) -> Result<Self, ArchiveError> {
+    pub(super) async fn family(archive: &'a Archive, track: &'a Track<'a>) -> Result<Self, ArchiveError> {
         let mut parts = Parts { archive, list: VecDeque::new(), length: 0 };
         for image in archive.images() {
             let config = archive.document(image.config_place).await?;
@@ -103,11 +135,6 @@ impl<'a> ThinTar<'a> {
         }
         parts.file("manifest.json", documents::family_json(archive.images()));
         Ok(parts.tar(0, &[], track))
-    }
-
-    /// Whether the end marker is out: an engine that calls a load done before has not had it all.
-    pub(super) fn is_given(stage: Stage) -> bool {
-        stage >= Stage::Applying
     }
 }
 
@@ -200,19 +227,10 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn tar(mut self, at: usize, after: &'a [usize], track: &Track<'a>) -> ThinTar<'a> {
+    fn tar(mut self, at: usize, after: &'a [usize], track: &'a Track<'a>) -> ThinTar<'a> {
         self.length += END_MARKER_BYTES as u64;
         self.list.push_back(Part::End);
-        ThinTar {
-            archive: self.archive,
-            parts: self.list,
-            length: self.length,
-            stages: track.stages,
-            at,
-            after,
-            done: track.done,
-            piece: Vec::new(),
-        }
+        ThinTar { archive: self.archive, parts: self.list, length: self.length, track, at, after, piece: Vec::new() }
     }
 }
 
@@ -258,30 +276,24 @@ impl BodySource for ThinTar<'_> {
                     return Ok(Some(&self.piece));
                 }
                 Part::Span { span, counts } => {
-                    let Some(piece) = span.next().await? else {
+                    self.piece = span.next(std::mem::take(&mut self.piece)).await?;
+                    if self.piece.is_empty() {
                         self.parts.pop_front();
                         continue;
-                    };
-                    if *counts {
-                        self.done.set(self.done.get() + piece.len() as u64);
                     }
-                    self.piece.clear();
-                    self.piece.extend_from_slice(piece);
+                    if *counts {
+                        let done = self.track.done;
+                        done.set(done.get() + self.piece.len() as u64);
+                    }
                     return Ok(Some(&self.piece));
                 }
                 Part::End => {
-                    let (stages, after) = (self.stages, self.after);
-                    // Whoever runs the steps looks at all of them each time that one has ended.
-                    poll_fn(|_| {
-                        let all = after.iter().all(|&below| stages[below].get() == Stage::Ended);
-                        if all { Poll::Ready(()) } else { Poll::Pending }
-                    })
-                    .await;
+                    self.track.ended(self.after).await;
                     if !self.archive.is_unchanged().await? {
                         return Err(ArchiveError::Changed);
                     }
                     self.parts.pop_front();
-                    self.stages[self.at].set(Stage::Applying);
+                    self.track.set(self.at, Stage::Applying);
                     self.piece.clear();
                     self.piece.resize(END_MARKER_BYTES, 0);
                     return Ok(Some(&self.piece));
