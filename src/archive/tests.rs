@@ -8,7 +8,7 @@ use smol::LocalExecutor;
 
 use super::samples::{self, Layers, Tar};
 use super::*;
-use crate::crypto::{AesKey, BLOCK, Sealer};
+use crate::crypto::{AesKey, BLOCK, Digest, Sealer};
 use crate::limits::*;
 use crate::net::turn;
 use crate::secret::SecretArray;
@@ -422,4 +422,58 @@ proptest! {
         tar.file(["manifest.json", "index.json"][which], text.as_bytes());
         prop_assert!(open(&tar.finish()).is_err());
     }
+}
+
+#[test]
+fn what_belongs_to_an_image_beside_its_layers_is_found_below_its_root() {
+    let archive = open(&samples::oci(Layers::Plain, true)).expect("oci");
+    for image in archive.images() {
+        let root = image.root.as_ref().expect("index.json leads to it");
+        assert!(root.is_one_image);
+        assert_eq!(root.descriptor["digest"], root.digest.to_string());
+        assert_eq!(root.descriptor.get("annotations"), None, "names are left out");
+        let digests: Vec<String> = root.companions.iter().map(|blob| blob.digest.to_string()).collect();
+        // The nested index and the attestation; not the image's own manifest, config or layers.
+        assert_eq!(digests.len(), 2, "{digests:?}");
+        assert!(digests.contains(&root.digest.to_string()));
+        assert!(digests.contains(&samples::digest(b"{\"not\": \"an image\"}")));
+        for blob in &root.companions {
+            let size = usize::try_from(blob.place.size).expect("fits");
+            let bytes = run(archive.read(blob.place.offset, size)).expect("there");
+            assert_eq!(samples::digest(&bytes), blob.digest.to_string());
+        }
+    }
+}
+
+fn span<R: ReadAt>(archive: &Archive<R>, place: Place, digest: Option<Digest>) -> Result<Vec<u8>, ArchiveError> {
+    run(async {
+        let (mut span, mut all, mut piece) = (archive.span(place, digest), Vec::new(), Vec::new());
+        loop {
+            piece = span.next(piece).await?;
+            if piece.is_empty() {
+                return Ok(all);
+            }
+            assert!(piece.len() <= PIECE_BYTES);
+            all.extend_from_slice(&piece);
+        }
+    })
+}
+
+#[test]
+fn a_span_is_the_members_bytes_and_its_last_piece_waits_for_the_digest() {
+    let layers = [samples::layer(1, 3 * PIECE_BYTES + 77), samples::layer(2, 5)];
+    let tar = one(&layers, |_, _| ());
+    let archive = open(&tar).expect("classic");
+    for (layer, bytes) in archive.images()[0].layers.iter().zip(&layers) {
+        let place = Place { offset: layer.offset, size: layer.size };
+        assert!(span(&archive, place, Some(layer.diff_id)).expect("right") == *bytes);
+        assert!(span(&archive, place, None).expect("unchecked") == *bytes);
+        let wrong = Digest::of(b"another");
+        let refused = span(&archive, place, Some(wrong)).expect_err("wrong");
+        assert!(matches!(&refused, ArchiveError::Digest { name, .. } if name.ends_with("layer.tar")), "{refused:?}");
+        assert_eq!(span(&archive, Place { size: 0, ..place }, Some(wrong)).expect("nothing"), Vec::<u8>::new());
+    }
+    let packed = open(&samples::gzip(&tar)).expect("gzip");
+    let refused = span(&packed, Place { offset: 512, size: 1 }, None);
+    assert!(matches!(refused, Err(ArchiveError::NotSeekable)), "{refused:?}");
 }

@@ -75,11 +75,13 @@ impl Meter {
     /// Images of the archive, once they are known.
     pub fn expect_images(&self, total: u32) {
         self.images_total.set(Some(total));
+        self.images_done.set(self.images_done.get().filter(|&done| done <= total));
     }
 
-    /// Images that the engine has been seen to hold.
+    /// Images that the engine has been seen to hold. Within one unlock they do not become fewer, though they are counted
+    /// again when all of them are asked for.
     pub fn confirm_images(&self, done: u32) {
-        self.images_done.set(Some(done));
+        self.images_done.set(self.images_done.get().max(Some(done)));
     }
 
     /// How far the work is, with the mean rate of this stage.

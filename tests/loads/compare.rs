@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use azaion_cloud::archive::Layout;
 
 use crate::bench::{Bench, Findings};
-use crate::packs::{file, image, saved, with_parent};
+use crate::packs::{file, image, nested, saved, with_parent};
 use crate::samples::small;
 use crate::support::archive::{self, Packed, layer, pack};
 use crate::support::engine::{Engine, Kind};
@@ -83,6 +83,9 @@ fn loads_as_docker_load_does(kind: Kind) {
     };
     for (name, tar) in written(Layout::Classic).iter().chain(&written(Layout::Oci)).chain(really_saved()) {
         compare(name, tar, tar);
+    }
+    for (name, tar) in written(Layout::Oci) {
+        compare(&format!("{name}, nested"), &nested(&tar), &nested(&tar));
     }
     compare("Parent", &with_parent(true), &with_parent(true));
     for layout in [archive::Layout::Classic, archive::Layout::Oci] {

@@ -1,5 +1,6 @@
 //! Archives for these tests: of the writers that the other tests have, and made by hand where those write no such thing.
 
+use std::io::Read as _;
 use std::process::Command;
 
 use azaion_cloud::archive::{self, Image, Layer, Layout, architecture};
@@ -132,6 +133,66 @@ pub(crate) fn with_parent(said: bool) -> Vec<u8> {
     let mut child = Entry::of(&["azaion/child:1"], &[&base, &upper]);
     child.parent = said.then(|| parent.digest());
     classic(&[child, parent], members(&[&base, &upper]))
+}
+
+/// The same OCI archive as `BuildKit` makes one: each image under an index of its own, beside what attests something about
+/// it and a platform that was not saved.
+pub(crate) fn nested(tar: &[u8]) -> Vec<u8> {
+    let mut members = Vec::new();
+    let mut index = Value::Null;
+    for entry in tar::Archive::new(tar).entries().expect("a tar") {
+        let mut entry = entry.expect("a member");
+        let name = entry.path().expect("a name").display().to_string();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).expect("memory");
+        if name == "index.json" {
+            index = serde_json::from_slice(&bytes).expect("JSON");
+        } else {
+            members.push((name, bytes));
+        }
+    }
+    let mut blob = |bytes: Vec<u8>, media: &str| {
+        let digest = digest(&bytes);
+        let descriptor = json!({"mediaType": media, "digest": format!("sha256:{digest}"), "size": bytes.len()});
+        members.push((format!("blobs/sha256/{digest}"), bytes));
+        descriptor
+    };
+    for entry in index["manifests"].as_array_mut().expect("a list") {
+        let mut image = entry.clone();
+        image.as_object_mut().expect("an object").remove("annotations");
+        image["platform"] = json!({"architecture": architecture(), "os": "linux"});
+        let statement = blob(format!("about {}", image["digest"]).into_bytes(), "application/vnd.in-toto+json");
+        let config = json!({"architecture": "unknown", "os": "unknown", "rootfs": {"type": "layers", "diff_ids": []}});
+        let config = blob(config.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
+        let media = "application/vnd.oci.image.manifest.v1+json";
+        let attests = json!({"schemaVersion": 2, "mediaType": media, "config": config, "layers": [statement]});
+        let mut attests = blob(attests.to_string().into_bytes(), media);
+        attests["platform"] = json!({"architecture": "unknown", "os": "unknown"});
+        attests["annotations"] = json!({
+            "vnd.docker.reference.digest": image["digest"], "vnd.docker.reference.type": "attestation-manifest",
+        });
+        let absent = json!({
+            "mediaType": media, "digest": format!("sha256:{}", digest(b"not saved")), "size": 9,
+            "platform": {"architecture": "s390x", "os": "linux"},
+        });
+        let media = "application/vnd.oci.image.index.v1+json";
+        let inner = json!({"schemaVersion": 2, "mediaType": media, "manifests": [image, absent, attests]});
+        let mut inner = blob(inner.to_string().into_bytes(), media);
+        inner["annotations"] = entry["annotations"].clone();
+        *entry = inner;
+    }
+    members.push(("index.json".into(), index.to_string().into_bytes()));
+    let mut out = tar::Builder::new(Vec::new());
+    let mut written = std::collections::BTreeSet::new();
+    for (name, bytes) in members {
+        if written.insert(name.clone()) {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            out.append_data(&mut header, name, bytes.as_slice()).expect("memory");
+        }
+    }
+    out.into_inner().expect("memory")
 }
 
 /// Whether the agent's binary needs no library, so that an image of nothing else runs.

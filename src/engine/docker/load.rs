@@ -139,21 +139,17 @@ const fn requests(lanes: usize) -> usize {
 impl Load<'_> {
     /// Runs the way and, where the engine refuses it, the plainer ones.
     async fn by(&mut self, mut way: Way) -> Result<(), LoadError> {
-        let mut deaths = 0;
-        let mut best = u64::MAX;
+        let mut tries = Tries { deaths: 0, least: u64::MAX };
         loop {
-            let done = self.gauge.done().get();
-            let error = match self.once(way, &mut best).await {
+            let error = match self.once(way, &mut tries).await {
                 Ok(()) => return Ok(()),
                 Err(LoadError::Engine(error)) => error,
                 Err(error) => return Err(error),
             };
             match error {
                 error if error.is_away() && way != Way::Plain => {
-                    // An engine that takes something in between two deaths gets on.
-                    deaths =
-                        if best < u64::MAX && self.gauge.done().get() > done { deaths.min(1) + 1 } else { deaths + 1 };
-                    if deaths >= ENGINE_LOAD_ATTEMPTS || !self.docker.is_back_within(ENGINE_RETURN_WAIT).await {
+                    tries.deaths += 1;
+                    if tries.deaths >= ENGINE_LOAD_ATTEMPTS || !self.docker.is_back_within(ENGINE_RETURN_WAIT).await {
                         return Err(error.into());
                     }
                     log::warn!(
@@ -183,8 +179,8 @@ impl Load<'_> {
         }
     }
 
-    /// One run; `best` is the least that was ever left to send.
-    async fn once(&mut self, way: Way, best: &mut u64) -> Result<(), LoadError> {
+    /// One run.
+    async fn once(&mut self, way: Way, tries: &mut Tries) -> Result<(), LoadError> {
         let (images, store) = (self.archive.images(), self.order.store);
         if way == Way::Plain {
             self.gauge.done().set(0);
@@ -200,7 +196,9 @@ impl Load<'_> {
             }
         };
         let Some(plan) = Plan::of(images, store, way, &held) else { return Ok(()) };
-        *best = (*best).min(plan.bytes());
+        if plan.bytes() < tries.least {
+            *tries = Tries { deaths: 0, least: plan.bytes() };
+        }
         self.make_room(&plan).await?;
         let done = self.gauge.done().get();
         self.gauge.expect_bytes(done + plan.bytes());
@@ -307,6 +305,13 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+/// How often the engine died without having taken anything in meanwhile.
+struct Tries {
+    deaths: u32,
+    /// The least that was ever left to send.
+    least: u64,
 }
 
 /// The step that may begin now: everything below it is applied at least, and a lane is free.

@@ -40,13 +40,13 @@ impl Docker {
         Ok(self.inspect(tag).await?.is_some_and(|shown| shown.id == id))
     }
 
-    /// The ids under which the engine shows the images, where it did not tell them before.
+    /// The ids under which the engine shows the images: those that were not known before their load, and those that it
+    /// spells another way than it was asked.
     pub(in crate::engine) async fn identify(&self, images: &mut [Expected]) -> Result<(), EngineError> {
         for image in images {
-            if image.id.is_none()
-                && let Some(tag) = image.tags.first()
-            {
-                image.id = self.inspect(tag).await?.map(|shown| shown.id);
+            let Some(name) = image.id.as_ref().or(image.tags.first()) else { continue };
+            if let Some(shown) = self.inspect(name).await? {
+                image.id = Some(shown.id);
             }
         }
         Ok(())

@@ -302,3 +302,20 @@ impl BodySource for ThinTar<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_over_eight_gib_has_its_size_in_the_header() {
+        for size in [0, 1, (8 << 30) - 1, 8 << 30, (8 << 30) + 5, 1 << 40] {
+            let bytes = header("blobs/sha256/ab", size);
+            assert_eq!(bytes.len() as u64, UNIT);
+            let read = tar::Header::from_byte_slice(&bytes);
+            assert_eq!(read.entry_size().expect("a size"), size);
+            assert_eq!(read.path().expect("a name").to_str(), Some("blobs/sha256/ab"));
+            assert_eq!((size + padding(size) as u64) % UNIT, 0);
+        }
+    }
+}
