@@ -225,14 +225,6 @@ impl Engine {
         }
     }
 
-    /// Whether every tag means its image already.
-    pub async fn is_switched(&self, images: &[Expected]) -> Result<bool, EngineError> {
-        match self {
-            Self::Docker(docker) => docker.is_switched(images).await,
-            Self::Directory(_) => Ok(true),
-        }
-    }
-
     /// Lets every tag mean its image; it can be repeated. A directory switched when it was loaded.
     pub async fn switch(&self, images: &[Expected]) -> Result<(), EngineError> {
         match self {
@@ -273,8 +265,8 @@ impl Engine {
         Ok(if missing.is_empty() { Presence::AllShown } else { Presence::Missing(missing) })
     }
 
-    /// Whether nothing needs to be loaded: every image is there, whole and with this very config. An engine that cannot
-    /// tell says no.
+    /// Whether nothing needs to be done: every image is there, whole and with this very config, and every tag means it. An
+    /// engine that cannot tell says no.
     pub async fn holds(
         &self,
         images: &[Expected],
@@ -283,7 +275,7 @@ impl Engine {
     ) -> Result<bool, EngineError> {
         for image in images {
             let is_held = match self {
-                Self::Docker(docker) => docker.is_whole(image, brought, store).await?,
+                Self::Docker(docker) => docker.holds(image, brought, store).await?,
                 Self::Directory(directory) => !image.tags.is_empty() && directory.find(image).await?.is_ok(),
             };
             if !is_held {

@@ -177,16 +177,16 @@ impl<P: Parts> Unlock<P, Loaded<P>> {
     pub async fn confirm(self) -> Step<P, Loaded<P>, Ready<P>> {
         let Ctx { parts, meter } = &self.ctx;
         let confirmed = async {
-            let suite = match &self.stage.standing {
-                Standing::Held(suite) => suite,
+            match &self.stage.standing {
+                // Asked for every image it was just now.
+                Standing::Held(suite) => Ok(suite),
                 Standing::Missing(suite) => {
                     parts.ledger().switching(suite).await?;
                     parts.engine().switch(suite).await?;
-                    suite
+                    parts.engine().confirm(suite, meter).await?;
+                    Ok(suite)
                 }
-            };
-            parts.engine().confirm(suite, meter).await?;
-            Ok(suite)
+            }
         };
         match confirmed.await {
             Ok(suite) => remember(parts, suite).await,

@@ -74,19 +74,34 @@ impl Docker {
         Ok(held)
     }
 
-    /// Whether the image is there, whole, under its id.
-    pub(in crate::engine) async fn is_whole(
+    /// Whether the image is there, whole, and under each of its tags.
+    pub(in crate::engine) async fn holds(
         &self,
         image: &Expected,
         brought: &[Brought],
         store: EngineStore,
     ) -> Result<bool, EngineError> {
-        let Some(id) = &image.id else { return Ok(false) };
-        let is_proved = store.shows_only_what_is_whole()
-            || brought.iter().any(|brought| brought.is_whole && brought.image.id.as_ref() == Some(id));
-        if !is_proved {
-            return Ok(false);
+        let Some(id) = image.id.as_ref().filter(|id| is_proved(id, brought, store)) else { return Ok(false) };
+        if image.tags.is_empty() {
+            return self.is_whole(image, brought, store).await;
         }
+        for tag in &image.tags {
+            let shown = self.inspect(tag).await?;
+            if !shown.is_some_and(|shown| shown.id == *id && image.has_layers(shown.layers())) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the image is there, whole, under its id.
+    pub(super) async fn is_whole(
+        &self,
+        image: &Expected,
+        brought: &[Brought],
+        store: EngineStore,
+    ) -> Result<bool, EngineError> {
+        let Some(id) = image.id.as_ref().filter(|id| is_proved(id, brought, store)) else { return Ok(false) };
         Ok(self.inspect(id).await?.is_some_and(|shown| image.has_layers(shown.layers())))
     }
 
@@ -115,4 +130,10 @@ impl Docker {
     pub(super) async fn list(&self) -> Result<Vec<Listed>, EngineError> {
         self.document(Call::List, "/images/json?all=1", ENGINE_LIST_BYTES).await
     }
+}
+
+/// Whether an image that the engine shows under this id has all its layers.
+fn is_proved(id: &String, brought: &[Brought], store: EngineStore) -> bool {
+    let is_whole = |brought: &Brought| brought.is_whole && brought.image.id.as_ref() == Some(id);
+    store.shows_only_what_is_whole() || brought.iter().any(is_whole)
 }

@@ -12,16 +12,6 @@ use crate::error::chain;
 use crate::limits::{ENGINE_DOCUMENT_BYTES, ENGINE_LIST_BYTES};
 
 impl Docker {
-    /// Whether every tag means its image already.
-    pub(in crate::engine) async fn is_switched(&self, images: &[Expected]) -> Result<bool, EngineError> {
-        for (tag, id) in tags(images) {
-            if !self.means(tag, id).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Lets every tag mean its image. It can be repeated: what is right stays.
     pub(in crate::engine) async fn switch(&self, images: &[Expected]) -> Result<(), EngineError> {
         for (tag, id) in tags(images) {
