@@ -234,7 +234,7 @@ class Bench:
             if before and not full:
                 method.place(self.made[before])
                 method.load(self.made[before])
-            if before == after:
+            if before == after and not full:
                 os.utime(archive.encrypted)
             else:
                 method.place(archive)
