@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -160,7 +160,7 @@ pub(crate) fn holds(it: bool, why: impl FnOnce() -> String) -> Result<(), String
 
 /// Asks until it holds. What an engine does after it has answered (it clears its temporary directory) shows by itself.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while let Err(why) = holds() {
         assert!(Instant::now() < deadline, "{what}: {why}");
         std::thread::yield_now();

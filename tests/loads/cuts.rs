@@ -2,7 +2,6 @@
 //! image is whole, and nothing of the attempt is left.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use azaion_cloud::archive::{Image, Layout};
 
@@ -30,8 +29,8 @@ struct Cuts {
     board: Board,
     /// Tag and `diff_ids`, as the first load, which was not cut, left them.
     whole: Vec<(String, Vec<String>)>,
-    /// How long that load took.
-    takes: Duration,
+    /// How many bytes of layers that load sent.
+    bytes: u64,
     dice: Dice,
 }
 
@@ -40,20 +39,17 @@ impl Cuts {
         let bench = Bench::start(kind)?;
         let board = bench.board();
         put(&board, &saved(if what.is_multiple_of(2) { Layout::Classic } else { Layout::Oci }, &suite()));
-        let mut cuts = Self { bench, board, whole: Vec::new(), takes: Duration::ZERO, dice: Dice::new(seed() + what) };
-        // The second of two: the first finds the engine cold.
-        for _ in 0..2 {
-            cuts.bench.wipe();
-            cuts.forget();
-            let mut agent = cuts.board.start();
-            let began = Instant::now();
-            agent.unlock_to_ready();
-            cuts.takes = began.elapsed();
-        }
+        let mut cuts = Self { bench, board, whole: Vec::new(), bytes: 0, dice: Dice::new(seed() + what) };
+        cuts.bench.wipe();
+        let mut agent = cuts.board.start();
+        agent.unlock_to_ready();
+        let (_, status) = agent.curl("/unlock/status", &[]);
+        cuts.bytes = status["progress"]["bytes_total"].as_u64().expect("what it sent");
+        drop(agent);
         let shown = cuts.bench.api.tags().into_keys();
         cuts.whole = shown.map(|tag| (tag.clone(), cuts.bench.api.layers(&tag).expect("it is listed"))).collect();
         assert_eq!(cuts.whole.len(), 2, "{:?}", cuts.whole);
-        println!("{kind:?}: a load takes {:.1?}", cuts.takes);
+        println!("{kind:?}: a load sends {} bytes", cuts.bytes);
         Some(cuts)
     }
 
@@ -63,17 +59,23 @@ impl Cuts {
         fs::remove_dir_all(&state).and_then(|()| fs::create_dir(&state)).expect("the directory is the agent's only");
     }
 
-    /// Unlocks and lets a random part of the time pass that a load takes.
-    fn cut_load(&mut self) -> (Agent, Duration) {
+    /// Unlocks, and returns when a random number of bytes is on its way: from none, before the agent has asked for
+    /// anything, to all, while the engine works on the last of them.
+    fn cut_load(&mut self) -> (Agent, u64) {
         self.bench.wipe();
         self.forget();
         let mut agent = self.board.start();
-        let micros = u64::try_from(self.takes.as_micros()).expect("seconds");
-        let at = Duration::from_micros(self.dice.below(micros + micros / 20));
+        let at = self.dice.below(self.bytes + 1);
         let (status, answer) = agent.unlock();
         assert_eq!(status, 202, "{answer}");
-        // The moment itself is what is tested; no event stands for it.
-        std::thread::sleep(at);
+        until("the bytes of the cut", || {
+            let (_, status) = agent.curl("/unlock/status", &[]);
+            // Of the archive's opening and of the log-in none counts.
+            let sent =
+                if status["state"] == "loading_images" { status["progress"]["bytes_done"].as_u64() } else { None };
+            let is_over = status["state"] == "ready" || status["state"] == "error";
+            holds(at == 0 || sent >= Some(at) || is_over, || format!("{at} bytes; {status}"))
+        });
         (agent, at)
     }
 
@@ -117,7 +119,7 @@ fn killed_agent(kind: Kind, cuts: u64) {
         drop(agent);
         let mut agent = board.board.start();
         agent.unlock_to_ready();
-        board.check(&mut agent, &format!("{kind:?}, cut {cut} of the agent at {at:?}"));
+        board.check(&mut agent, &format!("{kind:?}, cut {cut} of the agent at {at} bytes"));
     }
 }
 
@@ -140,7 +142,7 @@ fn killed_engine(kind: Kind, cuts: u64) {
             agent.settle();
         }
         agent.unlock_to_ready();
-        board.check(&mut agent, &format!("{kind:?}, cut {cut} of the engine at {at:?}, of both: {both}"));
+        board.check(&mut agent, &format!("{kind:?}, cut {cut} of the engine at {at} bytes, of both: {both}"));
     }
 }
 
