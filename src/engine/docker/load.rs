@@ -15,7 +15,7 @@ use smol::future::or;
 
 use super::super::error::{EngineError, LoadError, Place};
 use super::super::plan::{Held, Plan, Way};
-use super::super::{Brought, EngineStore, Expected, Gauge, Order};
+use super::super::{EngineStore, Expected, Gauge, Order};
 use super::thin::{Stage, ThinTar, Track};
 use super::{Docker, space};
 use crate::archive::{Archive, Packing};
@@ -332,12 +332,5 @@ const fn words(way: Way) -> &'static str {
         Way::Thin => "images without the layers it has",
         Way::Whole => "images one by one",
         Way::Plain => "the archive as it is",
-    }
-}
-
-impl Brought {
-    /// An image that the agent brought in before.
-    pub const fn new(image: Expected, is_whole: bool) -> Self {
-        Self { image, is_whole }
     }
 }
