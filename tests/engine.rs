@@ -253,6 +253,35 @@ impl Case {
         }
     }
 
+    /// One image has its end marker and is being taken in when the next one turns out to be damaged: the load fails when
+    /// the engine has ended with both, or the first would show up behind its clean-up.
+    fn what_is_being_taken_in_is_waited_for_and_taken_back(&self) {
+        let slow = layer(&[("zeros", &vec![0; 128 << 20])]);
+        let (mut damaged, last) = (noise(32 << 20), b"the last words of a layer");
+        damaged.extend_from_slice(last);
+        let images = [
+            Image { tags: vec!["test/slow:1"], layers: vec![(slow, Packed::Gzip)] },
+            Image { tags: vec!["test/damaged:1"], layers: vec![(layer(&[("noise", &damaged)]), Packed::Plain)] },
+        ];
+        let mut tar = archive(Layout::Oci, &images);
+        let at = tar.windows(last.len()).position(|window| window == last).expect("it is in there");
+        tar[at] ^= 1;
+        let (before, began) = (self.list(), self.now());
+        let error = self.load(&made(&tar).archive).expect_err("the digest is another");
+        let ended = self.now();
+        assert!(matches!(error, LoadError::Archive(ArchiveError::Digest { .. })), "{error:?}");
+        assert_eq!(self.list(), before);
+        let events = ["events", "--since", &began, "--until", &ended, "--format", "{{.Type}} {{.Action}}"];
+        let events = self.real.docker(&events).expect("docker events answers");
+        let acts: Vec<&str> = events.lines().collect();
+        assert_eq!(acts, ["image load", "image delete"], "the slow image went in, and out again");
+    }
+
+    /// The engine's clock.
+    fn now(&self) -> String {
+        self.real.docker(&["info", "--format", "{{.SystemTime}}"]).expect("docker info answers").trim().to_owned()
+    }
+
     fn an_engine_killed_in_mid_load_is_waited_for(&self) {
         let layers = vec![(layer(&[("noise", &noise(48 << 20))]), Packed::Plain)];
         let made = made(&archive(Layout::Classic, &[Image { tags: vec!["test/killed:1"], layers }]));
@@ -301,6 +330,7 @@ fn on_a_real_engine(kind: Kind) {
     case.packed_and_untagged_are_shown(kind);
     case.an_error_inside_200_leaves_the_list_as_it_was(kind);
     case.unverified_bytes_leave_nothing();
+    case.what_is_being_taken_in_is_waited_for_and_taken_back();
     case.an_engine_killed_in_mid_load_is_waited_for();
     case.a_killed_engine_is_unreachable();
 }

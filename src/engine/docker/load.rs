@@ -256,7 +256,11 @@ impl Load<'_> {
             while let Some(at) = next(plan, &track, &urgency, self.lanes) {
                 track.set(at, Stage::Streaming);
                 let track = &track;
-                flights.push(async move { (at, self.step(plan, at, track).await) });
+                let given_up = async move {
+                    track.given_up(at).await;
+                    Ok(())
+                };
+                flights.push(async move { (at, or(self.step(plan, at, track), given_up).await) });
             }
             let ended = async { flights.next().await.map(Some) };
             match or(ended, async {
@@ -267,8 +271,14 @@ impl Load<'_> {
             {
                 None => break,
                 Some(None) => {}
-                Some(Some((at, result))) => {
-                    result?;
+                Some(Some((_, Err(error)))) => {
+                    // What has its end marker the engine takes in, whoever listens: only when it has said so can it be
+                    // taken back.
+                    track.give_up();
+                    while flights.next().await.is_some() {}
+                    return Err(error);
+                }
+                Some(Some((at, Ok(())))) => {
                     track.set(at, Stage::Ended);
                     let is_in = |by: &Option<usize>| by.is_none_or(|by| track.stage(by) == Stage::Ended);
                     let images = plan.brought_by.iter().filter(|by| is_in(by)).count();

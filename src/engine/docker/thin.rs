@@ -63,6 +63,8 @@ pub(super) struct ThinTar<'a> {
 pub(super) struct Track<'a> {
     stages: Vec<Cell<Stage>>,
     moves: Event,
+    /// A step failed: what has no end marker yet gets none.
+    is_given_up: Cell<bool>,
     /// Bytes of layers that went out, of all steps together.
     done: &'a Cell<u64>,
 }
@@ -70,7 +72,12 @@ pub(super) struct Track<'a> {
 impl<'a> Track<'a> {
     /// Nothing has begun.
     pub(super) fn new(steps: usize, done: &'a Cell<u64>) -> Self {
-        Self { stages: vec![Cell::new(Stage::Waiting); steps], moves: Event::new(), done }
+        Self {
+            stages: vec![Cell::new(Stage::Waiting); steps],
+            moves: Event::new(),
+            is_given_up: Cell::new(false),
+            done,
+        }
     }
 
     /// How far this step is.
@@ -87,6 +94,23 @@ impl<'a> Track<'a> {
     /// Ends with the next move from now on.
     pub(super) fn moved(&self) -> EventListener {
         self.moves.listen()
+    }
+
+    /// A step failed.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.set(true);
+        self.moves.notify(usize::MAX);
+    }
+
+    /// Ends when a step failed before this one had its end marker.
+    pub(super) async fn given_up(&self, at: usize) {
+        loop {
+            let moved = self.moved();
+            if self.is_given_up.get() && self.stage(at) < Stage::Applying {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Waits until all of these have ended.
