@@ -37,5 +37,6 @@ pub mod logging;
 pub mod name;
 pub mod net;
 pub mod resource;
+pub mod seal;
 pub mod secret;
 pub mod unlock;

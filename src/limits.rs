@@ -286,6 +286,29 @@ pub const CDN_PROGRESS_BYTES: u64 = 64 * 1024;
 /// The end of an object that can be asked for together with its size.
 pub const CDN_TAIL_BYTES: u64 = 64 * 1024;
 
+// ---- seals ----------------------------------------------------------------------------------------------------
+
+/// Piece of an archive that has its own hash in the seal: what is read, checked and only then used.
+pub const SEAL_CHUNK_BYTES: u64 = 256 * 1024;
+
+/// Chunks of an archive: at 32 bytes each, 8 MiB of memory while an archive of 64 GiB is read.
+pub const SEAL_CHUNKS: u64 = 262_144;
+
+/// A sealed archive: 64 GiB.
+pub const SEAL_LENGTH_BYTES: u64 = SEAL_CHUNKS * SEAL_CHUNK_BYTES;
+
+/// The list of images in a seal, encrypted.
+pub const SEAL_CONTENT_BYTES: usize = 1024 * 1024;
+
+/// The name in an archive's seal.
+pub const SEAL_NAME_BYTES: usize = 64;
+
+/// An archive's seal: head, content, hashes, tag. A longer file is none.
+pub const SEAL_BYTES: u64 = 1024 + SEAL_CONTENT_BYTES as u64 + SEAL_CHUNKS * 32;
+
+/// A resource's seal: head, names, hashes, tag. A longer file is none.
+pub const RESOURCE_SEAL_BYTES: u64 = 1024 + CACHE_CHUNKS * 32;
+
 // ---- cache ----------------------------------------------------------------------------------------------------
 
 /// Piece of a big part that has its own hash: what one read verifies and what a repair fetches again.

@@ -9,7 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["name", "secret"],
     &["json"],
     &["crypto", "flash", "net"],
-    &["config"],
+    &["config", "seal"],
     &["logging"],
     &["audit"],
     &["archive", "board", "cache", "cloud"],
