@@ -29,12 +29,18 @@ pub enum Code {
     ArchiveMissing,
     /// The archive cannot be read: permissions, a directory, an I/O error.
     ArchiveUnreadable,
-    /// The key does not fit the archive.
-    ArchiveKeyWrong,
-    /// The archive ends early or has a length it cannot have.
-    ArchiveTruncated,
-    /// The archive decrypts to something that is not an image archive.
-    ArchiveDamaged,
+    /// An archive without a seal: the key does not fit it, or it was changed. Which of both is not told apart.
+    WrongKeyOrDamaged,
+    /// An archive without a seal ends early, or has a length it cannot have.
+    ArchiveCut,
+    /// The archive is not what was sealed, or the seal is not the publisher's.
+    ArchiveNotAuthentic,
+    /// The archive has no seal, or no signature, and one is required.
+    ArchiveUnsealed,
+    /// The archive is of an earlier version than one that this board has had.
+    ArchiveOlder,
+    /// The archive holds other images than the configuration demands.
+    ArchiveOther,
     /// The archive is whole but of a kind this agent does not load.
     ArchiveUnsupported,
     /// The archive was changed while it was read, or replaced while it was loaded.
@@ -125,9 +131,12 @@ impl Code {
             Self::ApiProtocol => "api_protocol",
             Self::ArchiveMissing => "archive_missing",
             Self::ArchiveUnreadable => "archive_unreadable",
-            Self::ArchiveKeyWrong => "archive_key_wrong",
-            Self::ArchiveTruncated => "archive_truncated",
-            Self::ArchiveDamaged => "archive_damaged",
+            Self::WrongKeyOrDamaged => "wrong_key_or_damaged",
+            Self::ArchiveCut => "archive_cut",
+            Self::ArchiveNotAuthentic => "archive_not_authentic",
+            Self::ArchiveUnsealed => "archive_unsealed",
+            Self::ArchiveOlder => "archive_older",
+            Self::ArchiveOther => "archive_other",
             Self::ArchiveUnsupported => "archive_unsupported",
             Self::ArchiveChanged => "archive_changed",
             Self::EngineTimeout => "engine_timeout",
@@ -184,9 +193,12 @@ impl Code {
             Self::TooMany => 429,
             Self::HeadTooLarge => 431,
             Self::ArchiveUnreadable
-            | Self::ArchiveKeyWrong
-            | Self::ArchiveTruncated
-            | Self::ArchiveDamaged
+            | Self::WrongKeyOrDamaged
+            | Self::ArchiveCut
+            | Self::ArchiveNotAuthentic
+            | Self::ArchiveUnsealed
+            | Self::ArchiveOlder
+            | Self::ArchiveOther
             | Self::ArchiveUnsupported
             | Self::ArchiveChanged
             | Self::StateUnavailable

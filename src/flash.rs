@@ -4,13 +4,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 /// Ending of a file that is being written; one that is found at start is the leftover of a cut.
 pub(crate) const UNFINISHED: &str = ".new";
 
-/// Replaces the content of `path`: written beside it, flushed, renamed over it, the directory flushed.
+/// Replaces the content of `path`: written beside it, flushed, renamed over it, the directory flushed. What root writes
+/// belongs to who owns the directory: a command at the board must not lock the agent out.
 ///
 /// # Errors
 /// The old content still stands.
@@ -18,6 +19,10 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        if rustix::process::geteuid().is_root() {
+            let owner = fs::metadata(directory(path))?;
+            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&beside, path)
@@ -47,8 +52,11 @@ fn beside(path: &Path) -> PathBuf {
 
 /// A rename or a removal is durable only when the directory is.
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+    File::open(directory(path))?.sync_all()
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -294,6 +294,10 @@ pub const SEAL_CHUNK_BYTES: u64 = 256 * 1024;
 /// Chunks of an archive: at 32 bytes each, 8 MiB of memory while an archive of 64 GiB is read.
 pub const SEAL_CHUNKS: u64 = 262_144;
 
+/// Chunks of a sealed archive that are kept after they were compared: one for each image that goes in side by side, and
+/// one for documents. At 256 KiB each.
+pub const SEALED_CHUNKS_KEPT: usize = ENGINE_LANES + 1;
+
 /// A sealed archive: 64 GiB.
 pub const SEAL_LENGTH_BYTES: u64 = SEAL_CHUNKS * SEAL_CHUNK_BYTES;
 
@@ -305,6 +309,18 @@ pub const SEAL_NAME_BYTES: usize = 64;
 
 /// An archive's seal: head, content, hashes, tag. A longer file is none.
 pub const SEAL_BYTES: u64 = 1024 + SEAL_CONTENT_BYTES as u64 + SEAL_CHUNKS * 32;
+
+/// What the state keeps of seals, `trust.json`.
+pub const TRUST_BYTES: usize = 16 * 1024;
+
+/// Names of archives whose highest version is kept.
+pub const TRUST_NAMES: usize = 16;
+
+/// A signature of minisign's: two comments and two lines of base64.
+pub const SIGNATURE_BYTES: usize = 8 * 1024;
+
+/// Publishers' keys in the configuration: the one that is used, the next one, and room for a mistake.
+pub const PUBLISHER_KEYS: usize = 8;
 
 /// A resource's seal: head, names, hashes, tag. A longer file is none.
 pub const RESOURCE_SEAL_BYTES: u64 = 1024 + CACHE_CHUNKS * 32;

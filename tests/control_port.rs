@@ -88,7 +88,7 @@ impl Desk for FixedDesk {
             board: "generic-arm64".into(),
             user: Some(UserView { email: "tech@example.com".into(), role: "Operator" }),
             unlock: State::Error,
-            seal: "unsealed",
+            seal: Some("unsealed"),
             engine: None,
             cache: None,
             last_error: None,

@@ -60,7 +60,7 @@ impl control::Desk for Desk {
             board: self.board.clone(),
             user,
             unlock: self.unlocker.meter().state(),
-            seal: "unsealed",
+            seal: self.unlocker.seal(),
             engine,
             cache: Some(self.models.view()),
             last_error: self.unlocker.error(),
@@ -176,13 +176,14 @@ impl Desk {
         let engine: &[&str] = if self.parts.engine.is_directory() {
             &["the images lie in the clear in the OCI directory"]
         } else {
-            &[
-                "the engine writes images in the clear into its own temporary directory while it loads",
-                "the engine takes image after image: a load that is cut leaves new tags beside old ones until the next",
-            ]
+            &["the engine writes images in the clear into its own temporary directory while it loads"]
         };
-        let format = "archives of version 1 are not authenticated: a change is noticed only where a digest covers it";
-        engine.iter().chain([&format]).map(|&note| note.into()).collect()
+        let seal = match self.unlocker.seal() {
+            Some("unsealed") => "the archive is unsealed: a change is noticed only where a digest covers it",
+            Some("sealed") => "the archive is sealed, not signed: any board that holds the key could have sealed it",
+            Some(_) | None => return engine.iter().map(|&note| note.into()).collect(),
+        };
+        engine.iter().chain([&seal]).map(|&note| note.into()).collect()
     }
 }
 

@@ -8,10 +8,12 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::trust::{SealNote, Trust};
 use crate::archive::{ArchiveError, Identity};
 use crate::config::read_small;
 use crate::engine::{Brought, Expected};
@@ -36,12 +38,15 @@ pub(super) struct Suite {
     pub(super) engine: Option<String>,
     /// The images, as they are asked for.
     pub(super) images: Vec<Expected>,
+    /// How the archive was sealed, if it was.
+    #[serde(default)]
+    pub(super) seal: Option<SealNote>,
 }
 
 impl Suite {
     /// What the archive with this identity brought into this engine.
-    pub(super) fn of(archive: Identity, engine: Option<String>, images: Vec<Expected>) -> Self {
-        Self { version: VERSION, archive, engine, images }
+    pub(super) fn of(archive: Identity, engine: Option<String>, images: Vec<Expected>, seal: Option<SealNote>) -> Self {
+        Self { version: VERSION, archive, engine, images, seal }
     }
 }
 
@@ -64,6 +69,8 @@ struct Generation {
     stage: Stage,
     archive: Identity,
     images: Vec<Expected>,
+    #[serde(default)]
+    seal: Option<SealNote>,
 }
 
 /// `brought.json`.
@@ -78,11 +85,10 @@ struct History {
 }
 
 /// The files, and the archive they are compared with.
-#[derive(Debug)]
 pub(super) struct Ledger {
     file: PathBuf,
     history: PathBuf,
-    archive: PathBuf,
+    trust: Rc<Trust>,
 }
 
 /// The state on flash cannot be read or written.
@@ -122,16 +128,16 @@ impl Explain for LedgerError {
 }
 
 impl Ledger {
-    /// The ledger in `state_dir` for the archive at `archive`.
-    pub(super) fn new(state_dir: &Path, archive: &Path) -> Self {
+    /// The ledger in `state_dir` for the archive that `trust` speaks of.
+    pub(super) fn new(state_dir: &Path, trust: Rc<Trust>) -> Self {
         let (file, history) = (state_dir.join("ready.json"), state_dir.join("brought.json"));
-        Self { file, history, archive: archive.to_owned() }
+        Self { file, history, trust }
     }
 
     /// Whether the archive that is on flash now is the one the suite came from. Whoever removed it after the load has
     /// freed flash, not taken the images back.
     pub(super) async fn is_current(&self, suite: &Suite) -> Result<bool, ArchiveError> {
-        match Identity::of(&self.archive).await {
+        match Identity::of(self.trust.path()).await {
             Ok(identity) => Ok(identity == suite.archive),
             Err(ArchiveError::Missing) => Ok(true),
             Err(error) => Err(error),
@@ -201,7 +207,8 @@ impl Ledger {
         }
         // The same archive again is the same suite; what it had before may be spelt otherwise, never less.
         history.suites.retain(|known| known.archive != suite.archive);
-        history.suites.insert(0, Generation { stage, archive: suite.archive, images: suite.images.clone() });
+        let (archive, images, seal) = (suite.archive, suite.images.clone(), suite.seal.clone());
+        history.suites.insert(0, Generation { stage, archive, images, seal });
         if history.suites.len() > SUITES_REMEMBERED {
             history.suites.truncate(SUITES_REMEMBERED);
             log::warn!(
@@ -269,7 +276,7 @@ impl unlock::Ledger for Ledger {
         if newest.stage != Stage::Switching {
             return Ok(None);
         }
-        let suite = Suite::of(newest.archive, history.engine, newest.images);
+        let suite = Suite::of(newest.archive, history.engine, newest.images, newest.seal);
         Ok(self.is_current(&suite).await?.then_some(Recalled::Switching(suite)))
     }
 
@@ -284,6 +291,8 @@ impl unlock::Ledger for Ledger {
     }
 
     async fn remember(&self, suite: &Suite) -> Result<(), Cause> {
+        // First: after a cut between both, the archive that was ready is not older than itself.
+        self.trust.note(suite.seal.as_ref()).await?;
         if self.read().await?.as_ref() != Some(suite) {
             write_json(&self.file, suite).await?;
         }

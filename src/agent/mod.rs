@@ -20,6 +20,7 @@ mod setup;
 mod systemd;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod unlocker;
 
 use std::cell::RefCell;
@@ -47,6 +48,7 @@ use setup::{Setup, StartRefused};
 use unlocker::Unlocker;
 
 pub use preview::{PreviewRefused, preview};
+pub use trust::{Seen, TrustError, TrustFile};
 
 /// How the agent ended, for the shell and for systemd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

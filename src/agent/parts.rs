@@ -1,12 +1,12 @@
 //! Introduces the rooms to the unlock machine: each part that it names, made of the room that does the work.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use smol::Timer;
 
 use super::ledger::{Ledger, Suite};
+use super::trust::{SealNote, Trust};
 use crate::archive::{Archive, ArchiveError, Identity};
 use crate::cloud::{Api, CloudError, Session};
 use crate::config;
@@ -132,19 +132,19 @@ impl unlock::Cloud for CloudPart {
 
 /// The archive on flash.
 pub(super) struct ArchivePart {
-    path: PathBuf,
+    trust: Rc<Trust>,
 }
 
 impl ArchivePart {
-    /// The archive that is, or will be, at this path.
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+    /// The archive that `trust` lets in.
+    pub(super) fn new(trust: Rc<Trust>) -> Self {
+        Self { trust }
     }
 
     /// Waits until there is something at the path: it may lie on a disk that is mounted late, or be copied later.
     pub(super) async fn arrival(&self) {
         let mut is_said = false;
-        while let Err(ArchiveError::Missing) = Identity::of(&self.path).await {
+        while let Err(ArchiveError::Missing) = Identity::of(self.trust.path()).await {
             if !is_said {
                 log::warn!("there is no image archive yet: the boot's unlock waits for it");
                 is_said = true;
@@ -159,7 +159,13 @@ impl unlock::Archives for ArchivePart {
     type Archive = Archive;
 
     async fn open(&self, key: &AesKey, meter: &Meter) -> Result<Archive, Cause> {
-        let archive = Archive::open(&self.path, key.duplicate(), meter.done()).await?;
+        let source = self.trust.source(key).await?;
+        let archive = Archive::open_source(source, key.duplicate(), meter.done()).await?;
+        self.trust.expects(archive.images())?;
+        match archive.seal() {
+            Some(seal) => log::info!("the archive is {}", SealNote::of(seal)),
+            None => log::warn!("the archive is unsealed: nothing proves who made it"),
+        }
         let images = archive.images().len();
         log::info!("the archive holds {images} images, {} bytes of tar", archive.tar_len());
         meter.expect_images(u32::try_from(images).unwrap_or(u32::MAX));
@@ -315,7 +321,7 @@ impl unlock::Engine for EnginePart {
         let Known { facts, brought, expected, .. } = self.known(archive).await?;
         meter.expect_bytes(archive.tar_len());
         let is_held = self.engine.holds(&expected, &brought, facts.store).await?;
-        let suite = Suite::of(*archive.identity(), facts.id, expected);
+        let suite = Suite::of(*archive.identity(), facts.id, expected, archive.seal().map(SealNote::of));
         if !is_held {
             return Ok(Standing::Missing(suite));
         }
@@ -332,7 +338,7 @@ impl unlock::Engine for EnginePart {
         self.engine.identify(&mut images).await?;
         // Asked again: a directory has an identity only from its first load on.
         let id = self.survey().await?.id;
-        Ok(Suite::of(suite.archive, id, images))
+        Ok(Suite::of(suite.archive, id, images, suite.seal))
     }
 
     async fn switch(&self, suite: &Suite) -> Result<(), Cause> {

@@ -28,7 +28,7 @@ pub enum PreviewRefused {
 ///
 /// # Errors
 /// [`PreviewRefused`]; nothing was changed.
-pub fn preview(config: &Config, credentials: &Credentials) -> Result<Option<Preview>, PreviewRefused> {
+pub fn preview(config: Config, credentials: &Credentials) -> Result<Option<Preview>, PreviewRefused> {
     let parts =
         parts_to_look(config).map_err(|refused: StartRefused| PreviewRefused::Configuration(chain(&refused)))?;
     block_on(&LocalExecutor::new(), look(&parts, credentials)).map_err(|cause| PreviewRefused::Failed(cause.report()))

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::ledger::Ledger;
 use super::lock::{Lock, LockRefused};
 use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
+use super::trust::Trust;
 use crate::board::{Board, BoardError};
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, RetryPolicy, Role, TokenKey};
@@ -151,11 +152,13 @@ impl Setup {
             state_dir: dir.clone(),
         };
         let wires = Wires { client, api, engine };
-        let parts = wires.parts(dir, &config.archive.path, EngineSettings::of(&config.engine));
+        let archive = config.archive.path.clone();
+        let trust = Rc::new(Trust::new(config.archive, dir));
+        let parts = wires.parts(dir, &trust, EngineSettings::of(&config.engine));
         Ok(Self {
             lock,
             board: board.profile.name,
-            archive: config.archive.path.clone(),
+            archive,
             parts: Rc::new(parts),
             listen: config.control.listen.clone(),
             guard,
@@ -206,12 +209,12 @@ impl Wires {
     }
 
     /// The parts of the unlock machine; nothing is asked, nothing written.
-    fn parts(self, state_dir: &Path, archive: &Path, settings: EngineSettings) -> Parts {
-        let ledger = Rc::new(Ledger::new(state_dir, archive));
+    fn parts(self, state_dir: &Path, trust: &Rc<Trust>, settings: EngineSettings) -> Parts {
+        let ledger = Rc::new(Ledger::new(state_dir, Rc::clone(trust)));
         let engine = Engine::at(&self.engine, Rc::clone(&self.client));
         Parts {
             cloud: CloudPart::new(self.api, self.client),
-            archives: ArchivePart::new(archive),
+            archives: ArchivePart::new(Rc::clone(trust)),
             engine: EnginePart::new(engine, Rc::clone(&ledger), settings),
             ledger,
         }
@@ -219,9 +222,10 @@ impl Wires {
 }
 
 /// The parts for a look: without the lock of the state directory, which is only read.
-pub(super) fn parts_to_look(config: &Config) -> Result<Parts, StartRefused> {
-    let wires = Wires::of(config, &Clock::boot())?;
-    Ok(wires.parts(&config.state.dir, &config.archive.path, EngineSettings::of(&config.engine)))
+pub(super) fn parts_to_look(config: Config) -> Result<Parts, StartRefused> {
+    let wires = Wires::of(&config, &Clock::boot())?;
+    let trust = Rc::new(Trust::new(config.archive, &config.state.dir));
+    Ok(wires.parts(&config.state.dir, &trust, EngineSettings::of(&config.engine)))
 }
 
 fn refuse(config: &Config, key: &str, allowed: &dyn fmt::Display) -> StartRefused {

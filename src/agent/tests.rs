@@ -7,6 +7,7 @@ use smol::net::unix::{UnixListener, UnixStream};
 
 use super::ledger::{Ledger, Suite};
 use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
+use super::trust::Trust;
 use super::unlocker::Look;
 use super::*;
 use crate::archive::Identity;
@@ -63,10 +64,18 @@ impl Board {
             retry: RetryPolicy::default(),
         });
         let socket = format!("unix://{}", dir.path().join("engine").display());
-        let ledger = Rc::new(Ledger::new(dir.path(), &archive));
+        let policy = config::Archive {
+            path: archive.clone(),
+            name: "images".parse().expect("a name"),
+            require_seal: config::RequireSeal::OnceSeen,
+            publisher_keys: vec![],
+            images: vec![],
+        };
+        let trust = Rc::new(Trust::new(policy, dir.path()));
+        let ledger = Rc::new(Ledger::new(dir.path(), Rc::clone(&trust)));
         let parts = Rc::new(Parts {
             cloud: CloudPart::new(api, Rc::clone(&client)),
-            archives: ArchivePart::new(&archive),
+            archives: ArchivePart::new(trust),
             engine: EnginePart::new(
                 Engine::at(&socket.parse().expect("a socket"), client),
                 Rc::clone(&ledger),
@@ -99,7 +108,7 @@ impl Board {
     /// The state says that the archive, which brings no image, is in the engine.
     async fn remember(&self) {
         let archive = Identity::of(&self.desk.archive).await.expect("it is there");
-        let suite = Suite::of(archive, Some("this engine".into()), vec![]);
+        let suite = Suite::of(archive, Some("this engine".into()), vec![], None);
         self.desk.parts.ledger.remember(&suite).await.expect("a writable directory");
     }
 
@@ -227,7 +236,7 @@ fn a_state_that_could_not_be_read_again_is_not_written() {
     board.run(async {
         let archive = Identity::of(Path::new(&board.desk.archive)).await.expect("it is there");
         let longest = crate::limits::LEDGER_BYTES;
-        let suite = |engine: usize| Suite::of(archive, Some("x".repeat(engine)), vec![]);
+        let suite = |engine: usize| Suite::of(archive, Some("x".repeat(engine)), vec![], None);
         board.desk.parts.ledger.remember(&suite(longest)).await.expect_err("more than is read");
         assert!(!board.ledger().exists());
         board.desk.parts.ledger.remember(&suite(longest - 1000)).await.expect("it fits");
@@ -250,7 +259,7 @@ fn archive(name: &str) -> Identity {
 fn the_history_tells_what_is_whole_what_is_outdated_and_which_switch_was_cut() {
     let board = Board::new();
     let ledger = &board.desk.parts.ledger;
-    let suite = |name: &str| Suite::of(archive(name), Some("engine".into()), vec![image(name)]);
+    let suite = |name: &str| Suite::of(archive(name), Some("engine".into()), vec![image(name)], None);
     let outdated = |keep| async move {
         let images = ledger.outdated(Some("engine"), keep).await.expect("readable");
         images.into_iter().flatten().map(|image| image.name()).collect::<Vec<_>>()
@@ -296,7 +305,7 @@ fn a_history_is_bounded() {
     board.run(async {
         for number in 0..=SUITES_REMEMBERED {
             let name = number.to_string();
-            ledger.begin(&Suite::of(archive(&name), None, vec![image(&name)])).await.expect("written");
+            ledger.begin(&Suite::of(archive(&name), None, vec![image(&name)], None)).await.expect("written");
         }
         let brought = ledger.brought(None).await.expect("readable");
         assert_eq!(brought.len(), SUITES_REMEMBERED);

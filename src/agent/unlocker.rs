@@ -9,6 +9,7 @@ use smol::lock::Mutex;
 
 use super::parts::{Parts, Ticket};
 use super::systemd;
+use super::trust::SealNote;
 use crate::archive::ArchiveError;
 use crate::audit::{Audit, Event};
 use crate::error::{Code, Report};
@@ -21,6 +22,8 @@ pub(super) struct Unlocker {
     parts: Rc<Parts>,
     meter: Rc<Meter>,
     error: RefCell<Option<Report>>,
+    /// How the archive of the suite is sealed that the engine holds; none before that is known.
+    seal: Cell<Option<&'static str>>,
     audit: Rc<Audit>,
     busy: Rc<Busy>,
     /// Looking whether the board is ready already is short, but it waits: two such looks must not cross.
@@ -51,6 +54,7 @@ impl Unlocker {
             parts,
             meter,
             error: RefCell::default(),
+            seal: Cell::default(),
             audit,
             busy: Rc::default(),
             gate: Mutex::new(()),
@@ -66,6 +70,11 @@ impl Unlocker {
     /// Why the last unlock failed; none after one that did not.
     pub(super) fn error(&self) -> Option<Report> {
         self.error.borrow().clone()
+    }
+
+    /// How the archive of the suite is sealed that the engine holds; none before that is known.
+    pub(super) fn seal(&self) -> Option<&'static str> {
+        self.seal.get()
     }
 
     fn machine(&self) -> Unlock<Parts, Idle> {
@@ -138,7 +147,9 @@ impl Unlocker {
         let result = self.steps(ticket).await;
         let outcome = match result {
             Ok(ready) => {
-                self.note(Event::UnsealedAccepted, None);
+                if ready.suite().seal.is_none() {
+                    self.note(Event::UnsealedAccepted, None);
+                }
                 self.note(Event::UnlockReady, None);
                 self.arrived(&ready);
                 self.parts.engine.tidy(ready.suite()).await;
@@ -182,8 +193,10 @@ impl Unlocker {
     fn arrived(&self, ready: &Unlock<Parts, Ready<Parts>>) {
         let images = ready.suite().images.len();
         self.error.replace(None);
+        let seal = SealNote::in_a_word(ready.suite().seal.as_ref());
+        self.seal.set(Some(seal));
         self.meter.rest(State::Ready);
-        log::info!("ready: the engine holds the {images} images of the archive");
+        log::info!("ready: the engine holds the {images} images of the archive, which is {seal}");
         systemd::status(&format!("ready, {images} images"));
     }
 

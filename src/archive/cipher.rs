@@ -168,7 +168,7 @@ fn within_block(offset: u64) -> usize {
 /// Fills `buf`: there must be so much, the length was looked at before.
 async fn whole<R: ReadAt>(source: &R, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
     let asked = buf.len();
-    let buf = source.read_at(offset, buf).await.map_err(|source| ArchiveError::Read { offset, source })?;
+    let buf = source.read_at(offset, buf).await?;
     if buf.len() == asked { Ok(buf) } else { Err(ArchiveError::Changed) }
 }
 

@@ -68,10 +68,38 @@ pub enum ArchiveError {
     },
     /// The archive is of a kind this agent does not load.
     Unsupported(Feature),
+    /// It is not what its seal says, or its seal is not the publisher's. Why exactly is in the local log alone: told
+    /// outside, it would answer questions about the plain text.
+    NotAuthentic,
+    /// A seal, or a signature of it, is required, and there is none.
+    Unsealed(Lacking),
+    /// It is of an earlier version than one that this board has had.
+    Older {
+        /// The version in its seal.
+        found: u64,
+        /// The highest one that this board has brought to its end.
+        highest: u64,
+    },
+    /// It does not hold the images that the configuration demands.
+    Other {
+        /// A tag that is missing, or that is there and should not be.
+        tag: String,
+    },
     /// The archive is compressed, and a part of it was asked for.
     NotSeekable,
     /// This stream had failed before and goes no further.
     Stopped,
+}
+
+/// What is required, and is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lacking {
+    /// The seal: the configuration demands one.
+    Demanded,
+    /// The seal: this board has had a sealed archive before.
+    SealedBefore,
+    /// The signature of the seal: the configuration names a publisher's key.
+    Signature,
 }
 
 /// Where an archive was cut.
@@ -198,6 +226,33 @@ pub enum Feature {
     },
 }
 
+impl ArchiveError {
+    /// Not authentic, with the reason for the log.
+    pub fn not_authentic(reason: &dyn fmt::Display) -> Self {
+        log::warn!("the image archive is not authentic: {reason}");
+        Self::NotAuthentic
+    }
+
+    /// Behind a seal, all faults of the content are one.
+    pub(super) fn behind_a_seal(self, is_sealed: bool) -> Self {
+        match self {
+            Self::Changed
+            | Self::Empty
+            | Self::Truncated(_)
+            | Self::WrongKey
+            | Self::NotAnArchive(_)
+            | Self::Damaged { .. }
+            | Self::Document { .. }
+            | Self::Digest { .. }
+                if is_sealed =>
+            {
+                Self::not_authentic(&self)
+            }
+            other => other,
+        }
+    }
+}
+
 impl Feature {
     pub(super) fn limit(of: &'static str, limit: usize) -> ArchiveError {
         ArchiveError::Unsupported(Self::Limit { of, limit: limit as u64 })
@@ -234,9 +289,27 @@ impl fmt::Display for ArchiveError {
                 write!(f, "the archive's member {name:?} must have the digest {expected}, it has {found}")
             }
             Self::Unsupported(feature) => write!(f, "the image archive is not of a kind that is loaded: {feature}"),
+            Self::NotAuthentic => f.write_str("the image archive is not what the publisher sealed for this board"),
+            Self::Unsealed(lacking) => lacking.fmt(f),
+            Self::Older { found, highest } => {
+                write!(f, "the image archive is version {found}, this board has had version {highest}")
+            }
+            Self::Other { tag } => {
+                write!(f, "the image archive does not hold the images of [archive] images: {tag:?} is not in both")
+            }
             Self::NotSeekable => f.write_str("a compressed image archive is only read from front to back"),
             Self::Stopped => f.write_str("the archive's stream had failed before"),
         }
+    }
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Demanded => "the image archive has no seal, and [archive] require_seal is \"always\"",
+            Self::SealedBefore => "the image archive has no seal, and this board has had a sealed one before",
+            Self::Signature => "the image archive has no signed seal, and [archive] publisher_key demands one",
+        })
     }
 }
 
@@ -329,6 +402,10 @@ impl std::error::Error for ArchiveError {
             | Self::Document { .. }
             | Self::Digest { .. }
             | Self::Unsupported(_)
+            | Self::NotAuthentic
+            | Self::Unsealed(_)
+            | Self::Older { .. }
+            | Self::Other { .. }
             | Self::NotSeekable
             | Self::Stopped => None,
         }
@@ -341,11 +418,16 @@ impl Explain for ArchiveError {
             Self::Missing => Code::ArchiveMissing,
             Self::Unreadable { .. } | Self::NotAFile { .. } | Self::Read { .. } => Code::ArchiveUnreadable,
             Self::Changed => Code::ArchiveChanged,
-            Self::Empty | Self::Truncated(_) => Code::ArchiveTruncated,
-            Self::WrongKey => Code::ArchiveKeyWrong,
-            Self::NotAnArchive(_) | Self::Damaged { .. } | Self::Document { .. } | Self::Digest { .. } => {
-                Code::ArchiveDamaged
-            }
+            Self::Empty | Self::Truncated(_) => Code::ArchiveCut,
+            Self::WrongKey
+            | Self::NotAnArchive(_)
+            | Self::Damaged { .. }
+            | Self::Document { .. }
+            | Self::Digest { .. } => Code::WrongKeyOrDamaged,
+            Self::NotAuthentic => Code::ArchiveNotAuthentic,
+            Self::Unsealed(_) => Code::ArchiveUnsealed,
+            Self::Older { .. } => Code::ArchiveOlder,
+            Self::Other { .. } => Code::ArchiveOther,
             Self::Unsupported(_) | Self::NotSeekable => Code::ArchiveUnsupported,
             Self::Stopped => Code::Internal,
         }
@@ -369,6 +451,20 @@ impl Explain for ArchiveError {
                 "copy the image archive again and compare its check sum with the original, then unlock again"
             }
             Self::Unsupported(_) => "ask the publisher for an archive within these limits",
+            Self::NotAuthentic => {
+                "copy images.enc and images.enc.seal again, both of one release; if that does not help, ask the publisher \
+                 for both"
+            }
+            Self::Unsealed(Lacking::Signature) => {
+                "copy images.enc.seal and images.enc.seal.minisig beside images.enc, all of one release"
+            }
+            Self::Unsealed(_) => {
+                "copy images.enc.seal beside images.enc; see `azaion-loader trust --help` if there shall be none"
+            }
+            Self::Older { .. } => {
+                "copy the newest release; if the older one is meant, allow it with `azaion-loader trust allow`"
+            }
+            Self::Other { .. } => "copy the archive that is meant for this board, or correct [archive] images",
             Self::NotSeekable | Self::Stopped => "report this as a fault of the agent",
         }
         .to_owned()

@@ -50,7 +50,7 @@ async fn digest_of<R: ReadAt>(source: &R, mut from: u64, to: u64) -> Result<Dige
     while from < to {
         buf.resize(PIECE_BYTES.min(usize::try_from(to - from).unwrap_or(PIECE_BYTES)), 0);
         let asked = buf.len();
-        buf = source.read_at(from, buf).await.map_err(|source| ArchiveError::Read { offset: from, source })?;
+        buf = source.read_at(from, buf).await?;
         if buf.len() < asked {
             return Err(ArchiveError::Changed);
         }

@@ -14,6 +14,7 @@ use super::store::{Store, digest_of, parse};
 use super::tar::Member;
 use crate::crypto::Digest;
 use crate::limits::{ARCHIVE_IMAGES, IMAGE_LAYERS, IMAGE_TAGS, TAG_BYTES};
+use crate::seal::SealedImage;
 
 /// Where bytes lie in the plain tar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +56,13 @@ pub struct Image {
     pub diff_ids: Vec<Digest>,
     /// The layers, one for each `diff_id`.
     pub layers: Vec<Layer>,
+}
+
+impl Image {
+    /// The image as a seal names it.
+    pub fn as_sealed(&self) -> SealedImage {
+        SealedImage { tags: self.tags.clone(), config: self.config, layers: self.diff_ids.clone() }
+    }
 }
 
 /// An OCI manifest that lies in the archive.

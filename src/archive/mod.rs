@@ -5,8 +5,9 @@
 //! whole is read once from front to back instead. Nothing here writes plain text anywhere or holds more of it than one
 //! piece, one document, one decompression window.
 //!
-//! v1 has no MAC: what is found right here was not *made* by the publisher for sure. What is found is accident: a wrong
-//! key, a cut, a flipped bit. All of it is told before the engine is touched, except damage inside the layers of a
+//! v1 has no MAC: what is found right here was not *made* by the publisher for sure, unless a [seal](crate::seal) stands
+//! before it ([`Sealed`]): then every chunk is compared before a byte of it is used, and whatever is wrong is one error.
+//! Without one, what is found is accident: a wrong key, a cut, a flipped bit. All of it is told before the engine is touched, except damage inside the layers of a
 //! plain archive, which is told while they pass and before the tar's end goes out.
 //!
 //! # Which evidence says what
@@ -40,6 +41,9 @@ mod look;
 mod manifest;
 mod oci;
 mod reader;
+mod sealed;
+#[cfg(test)]
+mod sealed_tests;
 mod source;
 mod span;
 mod store;
@@ -53,12 +57,13 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use error::{ArchiveError, Content, Cut, DocumentFault, Fault, Feature};
+pub use error::{ArchiveError, Content, Cut, DocumentFault, Fault, Feature, Lacking};
 pub use identity::Identity;
 pub use look::Packing;
 pub use manifest::{Image, Layer, Manifest, Place};
 pub use oci::{Blob, Root};
 pub use reader::Archive;
+pub use sealed::{Sealed, Source};
 pub use source::{File, ReadAt};
 pub use span::Span;
 pub use stream::TarStream;

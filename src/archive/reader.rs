@@ -10,15 +10,17 @@ use super::flow::Flow;
 use super::identity::Identity;
 use super::look::{self, Packing};
 use super::manifest::{self, Image, Place};
+use super::sealed::Source;
 use super::source::{File, ReadAt};
 use super::store::Store;
 use super::stream::{Checks, TarStream};
 use super::survey::{self, Kept, Survey};
 use super::tar::{Index, Member};
 use crate::crypto::AesKey;
+use crate::seal::ArchiveSeal;
 
 /// An image archive whose key fits. It holds the key, wiped when it is dropped.
-pub struct Archive<R = File> {
+pub struct Archive<R = Source> {
     pub(super) cipher: CipherReader<R>,
     packing: Packing,
     identity: Identity,
@@ -30,17 +32,32 @@ pub struct Archive<R = File> {
     images: Vec<Image>,
 }
 
-impl Archive<File> {
-    /// Opens the archive at `path`. A plain one is read in a few thousand small pieces, a compressed one once from
+impl Archive {
+    /// Opens the archive at `path` without a seal. A plain one is read in a few thousand small pieces, a compressed one once from
     /// front to back; `done` follows the ciphertext bytes and ends at the archive's length.
     pub async fn open(path: &Path, key: AesKey, done: &Cell<u64>) -> Result<Self, ArchiveError> {
-        Self::open_source(File::open(path).await?, key, done).await
+        Self::open_source(Source::Bare(File::open(path).await?), key, done).await
     }
 }
 
 impl<R: ReadAt> Archive<R> {
     /// Opens the archive that lies in `source`, as [`Archive::open`] does.
+    ///
+    /// # Errors
+    /// Behind a seal [`ArchiveError::NotAuthentic`] for everything that an archive can be instead of the one that was
+    /// sealed.
     pub async fn open_source(source: R, key: AesKey, done: &Cell<u64>) -> Result<Self, ArchiveError> {
+        let is_sealed = source.seal().is_some();
+        let archive = Self::read_source(source, key, done).await.map_err(|error| error.behind_a_seal(is_sealed))?;
+        if let Some(seal) = archive.seal()
+            && !archive.images.iter().map(Image::as_sealed).eq(seal.images().iter().cloned())
+        {
+            return Err(ArchiveError::not_authentic(&"its images are not the ones that its seal names"));
+        }
+        Ok(archive)
+    }
+
+    async fn read_source(source: R, key: AesKey, done: &Cell<u64>) -> Result<Self, ArchiveError> {
         let (cipher, ends) = CipherReader::open(source, &key).await?;
         // The cipher has its own key schedule; the key itself is wiped here.
         drop(key);
@@ -55,12 +72,17 @@ impl<R: ReadAt> Archive<R> {
         let Survey { index, tar_len, end, kept } = survey;
         let images = manifest::images(&Store { cipher: &cipher, index: &index, kept: kept.as_ref() }).await?;
         let identity = Identity::of_source(cipher.source()).await?;
-        if !is_unchanged(cipher.source()).await? {
+        if !cipher.source().unchanged().await? {
             return Err(ArchiveError::Changed);
         }
         cipher.source().front_to_back();
         done.set(cipher.source().len());
         Ok(Self { cipher, packing, identity, index, tar_len, end, kept, images })
+    }
+
+    /// The seal that stands behind every byte.
+    pub fn seal(&self) -> Option<&ArchiveSeal> {
+        self.cipher.source().seal()
     }
 
     /// The images, in the archive's own order.
@@ -100,7 +122,7 @@ impl<R: ReadAt> Archive<R> {
 
     /// The bytes of a config or manifest, plain archive or not. They were compared with their digest at the opening.
     pub async fn document(&self, place: Place) -> Result<Vec<u8>, ArchiveError> {
-        self.store().read(self.name_at(place.offset), place).await
+        self.judged(self.store().read(self.name_at(place.offset), place).await)
     }
 
     /// Fills `buf` from the plain tar and gives it back, for layers; nothing is checked on this way.
@@ -122,7 +144,12 @@ impl<R: ReadAt> Archive<R> {
 
     /// Whether the file still is the one that was opened: to be asked before anything that was read is acted on.
     pub async fn is_unchanged(&self) -> Result<bool, ArchiveError> {
-        is_unchanged(self.cipher.source()).await
+        self.cipher.source().unchanged().await
+    }
+
+    /// Behind a seal, whatever is wrong with the content is one and the same.
+    pub(super) fn judged<T>(&self, read: Result<T, ArchiveError>) -> Result<T, ArchiveError> {
+        read.map_err(|error| error.behind_a_seal(self.seal().is_some()))
     }
 
     pub(super) fn name_at(&self, offset: u64) -> &str {
@@ -132,10 +159,6 @@ impl<R: ReadAt> Archive<R> {
     fn store(&self) -> Store<'_, R> {
         Store { cipher: &self.cipher, index: &self.index, kept: self.kept.as_ref() }
     }
-}
-
-async fn is_unchanged<R: ReadAt>(source: &R) -> Result<bool, ArchiveError> {
-    source.unchanged().await.map_err(|source| ArchiveError::Read { offset: 0, source })
 }
 
 impl<R> fmt::Debug for Archive<R> {

@@ -15,6 +15,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::error::ArchiveError;
 use crate::net::lend;
+use crate::seal::ArchiveSeal;
 
 /// Ciphertext that is read from anywhere.
 #[expect(async_fn_in_trait, reason = "everything runs on one thread, no future is ever Send")]
@@ -33,10 +34,19 @@ pub trait ReadAt {
     }
 
     /// Fills `buf` from `offset` on and gives it back; shorter only where the ciphertext ends.
-    async fn read_at(&self, offset: u64, buf: Vec<u8>) -> io::Result<Vec<u8>>;
+    ///
+    /// # Errors
+    /// [`ArchiveError::Read`], and [`ArchiveError::NotAuthentic`] where a seal says so.
+    async fn read_at(&self, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError>;
 
-    /// Whether length and time of change still are what they were.
-    async fn unchanged(&self) -> io::Result<bool>;
+    /// Whether what was read and what will be read are of one archive: length and time of change still are what they
+    /// were, or a seal holds every byte.
+    async fn unchanged(&self) -> Result<bool, ArchiveError>;
+
+    /// The seal that stands behind every byte that is read.
+    fn seal(&self) -> Option<&ArchiveSeal> {
+        None
+    }
 
     /// From now on mostly read from front to back: a hint.
     fn front_to_back(&self) {}
@@ -51,12 +61,16 @@ impl<R: ReadAt> ReadAt for Rc<R> {
         R::modified(self)
     }
 
-    async fn read_at(&self, offset: u64, buf: Vec<u8>) -> io::Result<Vec<u8>> {
+    async fn read_at(&self, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
         R::read_at(self, offset, buf).await
     }
 
-    async fn unchanged(&self) -> io::Result<bool> {
+    async fn unchanged(&self) -> Result<bool, ArchiveError> {
         R::unchanged(self).await
+    }
+
+    fn seal(&self) -> Option<&ArchiveSeal> {
+        R::seal(self)
     }
 
     fn front_to_back(&self) {
@@ -70,7 +84,7 @@ impl ReadAt for Vec<u8> {
         self.as_slice().len() as u64
     }
 
-    async fn read_at(&self, offset: u64, mut buf: Vec<u8>) -> io::Result<Vec<u8>> {
+    async fn read_at(&self, offset: u64, mut buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.as_slice().len());
         let n = buf.len().min(self.as_slice().len() - from);
         buf[..n].copy_from_slice(&self[from..from + n]);
@@ -78,7 +92,7 @@ impl ReadAt for Vec<u8> {
         Ok(buf)
     }
 
-    async fn unchanged(&self) -> io::Result<bool> {
+    async fn unchanged(&self) -> Result<bool, ArchiveError> {
         Ok(true)
     }
 }
@@ -153,8 +167,9 @@ impl ReadAt for File {
         self.modified
     }
 
-    async fn read_at(&self, offset: u64, mut buf: Vec<u8>) -> io::Result<Vec<u8>> {
-        let cached = self.read_cached(offset, &mut buf)?;
+    async fn read_at(&self, offset: u64, mut buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
+        let failed = |source| ArchiveError::Read { offset, source };
+        let cached = self.read_cached(offset, &mut buf).map_err(failed)?;
         if cached == buf.len() {
             return Ok(buf);
         }
@@ -172,11 +187,13 @@ impl ReadAt for File {
             Ok(buf)
         })
         .await
+        .map_err(failed)
     }
 
-    async fn unchanged(&self) -> io::Result<bool> {
+    async fn unchanged(&self) -> Result<bool, ArchiveError> {
         let file = Arc::clone(&self.descriptor);
-        let metadata = lend(move || file.metadata()).await?;
+        let metadata = lend(move || file.metadata()).await;
+        let metadata = metadata.map_err(|source| ArchiveError::Read { offset: 0, source })?;
         Ok(metadata.len() == self.len && (metadata.mtime(), nanoseconds(&metadata)) == self.modified)
     }
 

@@ -5,12 +5,13 @@ use super::error::ArchiveError;
 use super::look::Packing;
 use super::manifest::Place;
 use super::reader::Archive;
-use super::source::{File, ReadAt};
+use super::sealed::Source;
+use super::source::ReadAt;
 use crate::crypto::{Digest, Sha256};
 use crate::net::turn;
 
 /// A reading of one stretch, from [`Archive::span`].
-pub struct Span<'a, R = File> {
+pub struct Span<'a, R = Source> {
     archive: &'a Archive<R>,
     place: Place,
     /// Bytes that were given out.
@@ -35,7 +36,12 @@ impl<R: ReadAt> Span<'_, R> {
     /// # Errors
     /// [`ArchiveError::Digest`], [`ArchiveError::NotSeekable`] for a compressed archive, or a failed read; the span must
     /// then not be read on.
-    pub async fn next(&mut self, mut buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
+    pub async fn next(&mut self, buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
+        let read = self.read(buf).await;
+        self.archive.judged(read)
+    }
+
+    async fn read(&mut self, mut buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
         let Place { offset, size } = self.place;
         let left = size - self.given;
         if left == 0 {

@@ -8,12 +8,13 @@ use super::error::ArchiveError;
 use super::flow::Flow;
 use super::manifest::Image;
 use super::reader::Archive;
-use super::source::{File, ReadAt};
+use super::sealed::Source;
+use super::source::ReadAt;
 use crate::crypto::{Digest, Sha256};
 use crate::net::turn;
 
 /// A reading of the whole tar, from [`Archive::tar`].
-pub struct TarStream<'a, R = File> {
+pub struct TarStream<'a, R = Source> {
     archive: &'a Archive<R>,
     flow: Flow,
     checks: Checks,
@@ -60,13 +61,14 @@ impl<'a, R: ReadAt> TarStream<'a, R> {
         // Until this call is over it counts as failed, and so it stays when it is dropped on the way.
         self.state = State::Failed;
         let end_marker = self.end_marker();
-        let piece = self.flow.next(&self.archive.cipher).await?;
+        let archive = self.archive;
+        let piece = archive.judged(self.flow.next(&archive.cipher).await)?;
         let from = self.at;
         self.at += piece.len() as u64;
         if self.at > self.archive.tar_len() || (piece.is_empty() && self.at < self.archive.tar_len()) {
             return Err(ArchiveError::Changed);
         }
-        self.checks.pass(from, piece).await?;
+        archive.judged(self.checks.pass(from, piece).await)?;
         // Nothing of the end marker goes out unchecked.
         self.state = if checked {
             State::Checked

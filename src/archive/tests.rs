@@ -358,11 +358,11 @@ impl ReadAt for Fickle {
         ReadAt::len(&self.bytes)
     }
 
-    async fn read_at(&self, offset: u64, buf: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    async fn read_at(&self, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
         self.bytes.read_at(offset, buf).await
     }
 
-    async fn unchanged(&self) -> std::io::Result<bool> {
+    async fn unchanged(&self) -> Result<bool, ArchiveError> {
         Ok(self.same.get())
     }
 }

@@ -9,6 +9,7 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::help;
 use super::target::Port;
+use super::trust::{self, TrustOptions};
 use crate::config::Source;
 use crate::config::keys::nearest;
 use crate::name::{Folder, ResourceName};
@@ -31,6 +32,7 @@ pub(super) enum Command {
     Unlock(UnlockOptions),
     Wait(WaitOptions),
     Cache(CacheOptions),
+    Trust(TrustOptions),
 }
 
 #[derive(Debug)]
@@ -166,7 +168,7 @@ impl Wrong {
     }
 }
 
-const COMMANDS: [&str; 8] = ["run", "status", "unlock", "wait", "plan", "cache", "fingerprint", "config"];
+const COMMANDS: [&str; 9] = ["run", "status", "unlock", "wait", "plan", "cache", "trust", "fingerprint", "config"];
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Wrong> {
@@ -187,6 +189,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             "wait" => wait(parser),
             "plan" => plan(parser),
             "cache" => cache(parser),
+            "trust" => trust::parse(parser),
             "help" => Ok(Parsed::Text(help::OVERVIEW)),
             other => Err(Wrong::Command {
                 name: other.to_owned(),
@@ -210,15 +213,15 @@ fn spelt(argument: &Arg<'_>) -> String {
 }
 
 /// One command's options, as they come.
-struct Options {
-    parser: Parser,
-    command: &'static str,
-    known: &'static [&'static str],
+pub(super) struct Options {
+    pub(super) parser: Parser,
+    pub(super) command: &'static str,
+    pub(super) known: &'static [&'static str],
 }
 
 impl Options {
     /// The next option by its long name; `None` at the end. `-h` is `--help`.
-    fn next(&mut self) -> Result<Option<&'static str>, Wrong> {
+    pub(super) fn next(&mut self) -> Result<Option<&'static str>, Wrong> {
         let command = self.command;
         let argument = self.parser.next().map_err(|error| Wrong::Shape { command, said: error.to_string() })?;
         let name = match argument {
@@ -240,11 +243,11 @@ impl Options {
         self.parser.value().map_err(|error| Wrong::Shape { command, said: error.to_string() })
     }
 
-    fn path(&mut self) -> Result<PathBuf, Wrong> {
+    pub(super) fn path(&mut self) -> Result<PathBuf, Wrong> {
         self.value().map(PathBuf::from)
     }
 
-    fn text(&mut self) -> Result<String, Wrong> {
+    pub(super) fn text(&mut self) -> Result<String, Wrong> {
         let command = self.command;
         self.value()?.string().map_err(|error| Wrong::Shape { command, said: error.to_string() })
     }

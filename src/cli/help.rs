@@ -12,6 +12,7 @@ Commands:
   wait         return when the board is ready
   plan         what an unlock would send to the engine, without doing it
   cache        list, verify or evict what is cached of models
+  trust        what this board has seen of seals; lets an older archive in
   fingerprint  the facts this board is recognised by
   config       the configuration in effect, and where each value came from
 
@@ -94,6 +95,21 @@ Exit code 1 when verify finds damage, and when evict leaves something that is in
 Examples:
   azaion-loader cache list
   azaion-loader cache evict detector.onnx --folder models";
+
+pub(super) const TRUST: &str = "\
+azaion-loader trust: what this board has seen of seals; works beside a running agent and without one
+
+  trust [show]                    the policy, whether something sealed was seen, the highest version of each archive
+  trust allow VERSION [--name N]  lets archives from this version on in, for going back to an older release
+  trust reset                     forgets everything: unsealed and older archives are taken again, as the policy says
+
+  --config FILE   configuration with [archive] and [state] dir; default /etc/azaion/loader.toml
+
+The agent looks at it with the next unlock.
+
+Examples:
+  azaion-loader trust
+  azaion-loader trust allow 1790000000";
 
 pub(super) const FINGERPRINT: &str = "\
 azaion-loader fingerprint: the facts this board is recognised by, where each was read, the text they make, and its hash

@@ -16,6 +16,7 @@ mod status;
 mod target;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod unix;
 mod unlock;
 mod wait;
@@ -85,6 +86,7 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Command::Plan(options) => plan::run(options, screen),
         Command::Unlock(options) => unlock::run(options, screen),
         Command::Wait(options) => wait::run(&options, screen),
+        Command::Trust(options) => trust::run(options, screen),
         Command::Cache(options) => cache::run(&Config::load(&options.source)?, &options.action, screen),
     }
 }

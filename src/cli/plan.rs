@@ -16,7 +16,7 @@ pub(super) fn run(options: PlanOptions, screen: &mut Screen<'_>) -> Result<u8, F
         let next = "name who logs in with --email or --credentials, or set [boot] credentials_file";
         return Err(Failure::new(exit::USAGE, format_args!("nobody to log in as\nnext: {next}")));
     };
-    let preview = agent::preview(&config, &credentials).map_err(|refused| match refused {
+    let preview = agent::preview(config, &credentials).map_err(|refused| match refused {
         PreviewRefused::Configuration(said) => Failure::new(exit::USAGE, said),
         PreviewRefused::Failed(report) => {
             let said = format!("{} ({})\nnext: {}", report.message, report.code, report.next);

@@ -7,12 +7,15 @@ use super::keys::{self, Key};
 use super::settings::{Origin, Settings};
 use super::value::{absolute, engine, host, size, switch, url};
 use super::{
-    Archive, Board, Boot, Cache, Cdn, Cloud, Config, Control, Engine, Listen, Log, NotListen, State, UnlockMode,
+    Archive, Board, Boot, Cache, Cdn, Cloud, Config, Control, Engine, Listen, Log, NotListen, RequireSeal, State,
+    UnlockMode,
 };
 use crate::crypto::Salts;
 use crate::limits::{
-    ALLOW_LIST, CLOUD_TIMEOUT_SECONDS, CONFIG_TEXT_BYTES, ENGINE_LANES, LISTENERS, LOG_RETENTION_DAYS, SUITES_KEPT,
+    self, ALLOW_LIST, CLOUD_TIMEOUT_SECONDS, CONFIG_TEXT_BYTES, ENGINE_LANES, LISTENERS, LOG_RETENTION_DAYS,
+    PUBLISHER_KEYS, SUITES_KEPT,
 };
+use crate::seal::{PublisherKeyRefused, SealNameRefused};
 use crate::secret::SecretText;
 
 impl Config {
@@ -33,7 +36,7 @@ impl Config {
                     seconds.map(Duration::from_secs).ok_or_else(|| format!("1 to {CLOUD_TIMEOUT_SECONDS} seconds"))
                 })?,
             },
-            archive: Archive { path: required(said, &keys::ARCHIVE_PATH, absolute)? },
+            archive: Archive::of(said)?,
             keys: said.salts()?,
             engine: Engine {
                 socket: required(said, &keys::ENGINE_SOCKET, engine)?,
@@ -61,7 +64,7 @@ impl Config {
                 reserve_bytes: optional(said, &keys::CACHE_RESERVE_BYTES, size)?,
                 offline: required(said, &keys::CACHE_OFFLINE, switch)?,
             },
-            state: State { dir: required(said, &keys::STATE_DIR, absolute)? },
+            state: State::of(said)?,
             log: Log {
                 dir: optional(said, &keys::LOG_DIR, absolute)?,
                 level: required(said, &keys::LOG_LEVEL, |text| {
@@ -87,6 +90,43 @@ impl Config {
             },
             settings,
         })
+    }
+}
+
+impl Archive {
+    /// The archive alone, for `azaion-loader trust`, which works before there are salts.
+    ///
+    /// # Errors
+    /// The first value that cannot be.
+    pub fn of(said: &Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            path: required(said, &keys::ARCHIVE_PATH, absolute)?,
+            name: required(said, &keys::ARCHIVE_NAME, |text| {
+                text.parse().map_err(|refused: SealNameRefused| refused.to_string())
+            })?,
+            require_seal: required(said, &keys::REQUIRE_SEAL, |text| match text {
+                "always" => Ok(RequireSeal::Always),
+                "once-seen" => Ok(RequireSeal::OnceSeen),
+                "never" => Ok(RequireSeal::Never),
+                _ => Err("\"always\", \"once-seen\" or \"never\""),
+            })?,
+            publisher_keys: list(said, &keys::PUBLISHER_KEY, PUBLISHER_KEYS, |text| {
+                text.parse().map_err(|PublisherKeyRefused| PublisherKeyRefused::ALLOWED)
+            })?,
+            images: list(said, &keys::ARCHIVE_IMAGES, limits::ARCHIVE_IMAGES, |text| {
+                if (1..=limits::TAG_BYTES).contains(&text.len()) { Ok(text.to_owned()) } else { Err("tags, name:tag") }
+            })?,
+        })
+    }
+}
+
+impl State {
+    /// The state alone.
+    ///
+    /// # Errors
+    /// The first value that cannot be.
+    pub fn of(said: &Settings) -> Result<Self, ConfigError> {
+        Ok(Self { dir: required(said, &keys::STATE_DIR, absolute)? })
     }
 }
 

@@ -103,6 +103,14 @@ pub const CLOUD_TIMEOUT: Key = Key::new("cloud", "timeout_seconds", Kind::Number
 /// The encrypted image archive.
 pub const ARCHIVE_PATH: Key =
     Key::new("archive", "path", Kind::Text).default("/opt/azaion/images.enc").also("IMAGES_PATH");
+/// The name that the archive's seal must have.
+pub const ARCHIVE_NAME: Key = Key::new("archive", "name", Kind::Text).default("images");
+/// When an archive or a model without a seal is refused.
+pub const REQUIRE_SEAL: Key = Key::new("archive", "require_seal", Kind::Text).default("once-seen");
+/// minisign public keys; once there is one, every archive needs a signed seal.
+pub const PUBLISHER_KEY: Key = Key::new("archive", "publisher_key", Kind::Texts);
+/// The tags that the archive must hold, these and no others.
+pub const ARCHIVE_IMAGES: Key = Key::new("archive", "images", Kind::Texts);
 /// Salt of the hardware hash.
 pub const HARDWARE_SALT: Key = Key::new("keys", "hardware_salt", Kind::Text).hidden();
 /// Salt of the API key.
@@ -178,6 +186,10 @@ pub const KEYS: &[&Key] = &[
     &TOKEN_PUBLIC_KEY,
     &CLOUD_TIMEOUT,
     &ARCHIVE_PATH,
+    &ARCHIVE_NAME,
+    &REQUIRE_SEAL,
+    &PUBLISHER_KEY,
+    &ARCHIVE_IMAGES,
     &HARDWARE_SALT,
     &API_SALT,
     &RESOURCE_SALT,

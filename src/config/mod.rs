@@ -27,6 +27,7 @@ pub use listen::{Listen, NotListen};
 pub use settings::{DEFAULT_FILE, Origin, Settings, Source};
 
 use crate::crypto::Salts;
+use crate::seal::{PublisherKey, SealName};
 use crate::secret::{Credentials, SecretText};
 use keys::Key;
 
@@ -81,6 +82,25 @@ pub struct Cloud {
 pub struct Archive {
     /// Where `images.enc` lies; it need not be there yet.
     pub path: PathBuf,
+    /// The name that its seal must have.
+    pub name: SealName,
+    /// When one without a seal is refused; models too.
+    pub require_seal: RequireSeal,
+    /// minisign public keys; once there is one, every archive needs a signed seal.
+    pub publisher_keys: Vec<PublisherKey>,
+    /// The tags that it must hold, these and no others; empty: whatever it holds.
+    pub images: Vec<String>,
+}
+
+/// When what has no seal is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequireSeal {
+    /// Always.
+    Always,
+    /// From the first one on that had a seal.
+    OnceSeen,
+    /// Never; one that has a seal is held to it all the same.
+    Never,
 }
 
 /// `[engine]`: where the images go.

@@ -126,7 +126,7 @@ impl Answer {
                 board: cut(&view.board),
                 user: view.user.as_ref().map(|user| UserWire { email: cut(&user.email), role: cut(user.role) }),
                 unlock: StateWire { state: view.unlock.as_str() },
-                seal: cut(view.seal),
+                seal: view.seal.map(cut),
                 engine: view.engine.as_ref().map(|engine| EngineWire {
                     kind: cut(engine.kind),
                     version: cut(&engine.version),
@@ -285,7 +285,7 @@ struct AgentWire {
     board: Name,
     user: Option<UserWire>,
     unlock: StateWire,
-    seal: Name,
+    seal: Option<Name>,
     engine: Option<EngineWire>,
     cache: Option<CacheWire>,
     last_error: Option<ReportWire>,
@@ -340,7 +340,7 @@ mod tests {
             board: text.into(),
             user: Some(UserView { email: text.into(), role: "CompanionPC" }),
             unlock: State::LoadingImages,
-            seal: "unsealed",
+            seal: Some("unsealed"),
             engine: Some(EngineView {
                 kind: "docker",
                 version: text.into(),

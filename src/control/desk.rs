@@ -118,8 +118,8 @@ pub struct StatusView {
     pub user: Option<UserView>,
     /// Where the unlock is.
     pub unlock: State,
-    /// How the archive is protected: `unsealed`.
-    pub seal: &'static str,
+    /// How the archive is protected whose images the engine holds: `unsealed`, `sealed` or `signed`.
+    pub seal: Option<&'static str>,
     /// The container engine, once it has answered.
     pub engine: Option<EngineView>,
     /// The cache of models, where there is one.

@@ -64,7 +64,7 @@ impl Desk for FakeDesk {
             board: "generic-arm64".into(),
             user: None,
             unlock: self.state.get(),
-            seal: "unsealed",
+            seal: Some("unsealed"),
             engine: None,
             cache: None,
             last_error: None,

@@ -55,11 +55,14 @@ impl AesKey {
 
     /// A key for another purpose: HKDF-SHA-384 (RFC 5869) of this one, with a salt and a label. It tells nothing of this
     /// one.
+    ///
+    /// # Panics
+    /// Never: 32 bytes are far below the 255 blocks that HKDF gives.
     #[must_use]
     pub fn expand(&self, salt: &[u8], label: &[u8]) -> SecretArray<32> {
         SecretArray::fill(|expanded| {
             let hkdf = hkdf::Hkdf::<Sha384>::new(Some(salt), self.0.expose());
-            hkdf.expand(label, expanded).expect("32 bytes are far below HKDF's 255 blocks");
+            hkdf.expand(label, expanded).expect("far below the bound");
         })
     }
 

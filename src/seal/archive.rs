@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SealRefused;
 use super::head::{self, Chunks, Fields, Hashes, Kind, SealName, Writer};
+use super::signature::{self, PublisherKey};
 use crate::crypto::{AesKey, BLOCK, Digest, Sealer, sealed_len, unseal};
 use crate::json;
 use crate::limits::{ARCHIVE_IMAGES, SEAL_BYTES, SEAL_CONTENT_BYTES, SEAL_LENGTH_BYTES};
@@ -57,17 +58,20 @@ impl ArchiveDraft<'_> {
     ///
     /// # Errors
     /// [`SealRefused::Field`] when a field is beyond what a reader takes.
+    ///
+    /// # Panics
+    /// When there are not as many chunks as the length asks for.
     pub async fn seal(self, key: &AesKey) -> Result<Vec<u8>, SealRefused> {
         check_length(self.length)?;
         let content = serde_json::to_vec(&Content { images: self.images });
-        let content = content.expect("texts and digests are JSON");
+        let content = content.map_err(|_| SealRefused::Field { field: "content" })?;
         if sealed_len(content.len() as u64) > SEAL_CONTENT_BYTES as u64 {
             return Err(SealRefused::Field { field: "content" });
         }
-        let mut sealer = Sealer::new(&content_key(key, &self.id), self.iv);
+        let mut cipher = Sealer::new(&content_key(key, &self.id), self.iv);
         let mut sealed = Vec::new();
-        sealer.push(&content, &mut sealed);
-        sealer.finish(&mut sealed);
+        cipher.push(&content, &mut sealed);
+        cipher.finish(&mut sealed);
 
         let name: &str = self.name.as_ref();
         let mut seal = Writer::begin(Kind::Archive, self.length);
@@ -91,6 +95,7 @@ pub struct ArchiveClaim {
     name: SealName,
     content: Range<usize>,
     hashes: Hashes,
+    is_signed: bool,
 }
 
 impl ArchiveClaim {
@@ -110,7 +115,7 @@ impl ArchiveClaim {
         }
         let content = fields.place(content, "content")?;
         let hashes = fields.end(length)?;
-        Ok(Self { id, version, name, content, hashes, bytes })
+        Ok(Self { id, version, name, content, hashes, is_signed: false, bytes })
     }
 
     /// All bytes of the seal: what a signature signs.
@@ -136,6 +141,16 @@ impl ArchiveClaim {
     /// The length and the chunks it claims.
     pub fn chunks(&self) -> Chunks<'_> {
         self.hashes.of(&self.bytes)
+    }
+
+    /// Checks the publisher's signature: the bytes of a minisign file, by one of `keys`.
+    ///
+    /// # Errors
+    /// It does not hold; nothing of the claim is to be believed.
+    pub async fn signed_by(mut self, keys: &[PublisherKey], signature: &[u8]) -> Result<Self, SealRefused> {
+        signature::verify(&self.bytes, signature, keys).await?;
+        self.is_signed = true;
+        Ok(self)
     }
 
     /// Checks the tag under the archive's key, and decrypts the list of images.
@@ -176,6 +191,11 @@ impl ArchiveSeal {
     /// The archives it belongs to.
     pub const fn name(&self) -> &SealName {
         self.claim.name()
+    }
+
+    /// Whether a publisher's signature was checked.
+    pub const fn is_signed(&self) -> bool {
+        self.claim.is_signed
     }
 
     /// The archive's length and chunks.

@@ -44,6 +44,12 @@ pub enum SealRefused {
     },
     /// Its authentication tag is not right under this key.
     Mac(MacMismatch),
+    /// The signature's file is not minisign's.
+    SignatureForm,
+    /// The signature is by none of the keys that count, or of the old kind that hashes nothing first.
+    Signer,
+    /// The signature is not of this seal.
+    Signature,
     /// What is encrypted inside does not decrypt.
     Content(UnsealError),
     /// What is encrypted inside is not the JSON that it must be.
@@ -61,6 +67,9 @@ impl fmt::Display for SealRefused {
             Self::Kind { found } => write!(f, "the seal is of kind {found}, another one was expected"),
             Self::Field { field } => write!(f, "the seal's {field} has a value that it must not have"),
             Self::Mac(_) => f.write_str("the seal was not made with this key, or was changed"),
+            Self::SignatureForm => f.write_str("the seal's signature is not a file of minisign's"),
+            Self::Signer => f.write_str("the seal's signature is not by a publisher's key that is configured"),
+            Self::Signature => f.write_str("the signature is not of this seal"),
             Self::Content(_) => f.write_str("the seal's content does not decrypt"),
             Self::Images(_) => f.write_str("the seal's content is not a list of images"),
         }
@@ -79,7 +88,10 @@ impl std::error::Error for SealRefused {
             | Self::NotASeal
             | Self::FormatVersion { .. }
             | Self::Kind { .. }
-            | Self::Field { .. } => None,
+            | Self::Field { .. }
+            | Self::SignatureForm
+            | Self::Signer
+            | Self::Signature => None,
         }
     }
 }

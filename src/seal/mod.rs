@@ -14,6 +14,7 @@ mod archive;
 mod error;
 mod head;
 mod resource;
+mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +22,4 @@ pub use archive::{ArchiveClaim, ArchiveDraft, ArchiveSeal, SealedImage};
 pub use error::SealRefused;
 pub use head::{Chunks, SealName, SealNameRefused};
 pub use resource::{ResourceClaim, ResourceDraft, ResourceSeal};
+pub use signature::{PublisherKey, PublisherKeyRefused};

@@ -34,6 +34,9 @@ impl ResourceDraft<'_> {
     ///
     /// # Errors
     /// [`SealRefused::Field`] when a part is longer than a reader takes.
+    ///
+    /// # Panics
+    /// When there are not as many chunks as the length asks for.
     pub async fn seal(self, key: &AesKey) -> Result<Vec<u8>, SealRefused> {
         check_lengths(self.small.len() as u64, self.big)?;
         let mut seal = Writer::begin(Kind::Resource, self.big);
@@ -68,7 +71,7 @@ impl ResourceClaim {
         check_lengths(small_bytes.into(), big)?;
         let small = Digest::from(fields.array::<32>("small part's hash")?);
         let hashes = fields.end(big)?;
-        Ok(Self { id, version, small_bytes, small, hashes, bytes })
+        Ok(Self { bytes, id, version, small_bytes, small, hashes })
     }
 
     /// Checks the tag under the resources' key, for the resource of this folder and name.

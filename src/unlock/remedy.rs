@@ -18,10 +18,11 @@ pub enum Remedy {
 /// The table has a line per code and no catch-all: a new code does not compile until somebody decided.
 pub const fn remedy(code: Code) -> Remedy {
     match code {
-        // The network, the API or the engine may come back; who copies an archive will be done with it. A board without
+        // The network, the API or the engine may come back; who copies an archive and its seal will be done with it. A board without
         // a clock starts in 1970 and gets its time from the network a little later: then TLS holds.
         Code::ApiUnreachable
         | Code::ArchiveChanged
+        | Code::ArchiveNotAuthentic
         | Code::ApiTimeout
         | Code::ApiTls
         | Code::ApiFailed
@@ -36,9 +37,11 @@ pub const fn remedy(code: Code) -> Remedy {
         Code::ApiProtocol
         | Code::ArchiveMissing
         | Code::ArchiveUnreadable
-        | Code::ArchiveKeyWrong
-        | Code::ArchiveTruncated
-        | Code::ArchiveDamaged
+        | Code::WrongKeyOrDamaged
+        | Code::ArchiveCut
+        | Code::ArchiveUnsealed
+        | Code::ArchiveOlder
+        | Code::ArchiveOther
         | Code::ArchiveUnsupported
         | Code::EngineFailed
         | Code::EngineMismatch
@@ -82,6 +85,6 @@ mod tests {
     fn what_passes_by_itself_is_retried_and_what_does_not_is_not() {
         assert_eq!(remedy(Code::ApiUnreachable), Remedy::Retry);
         assert_eq!(remedy(Code::CredentialsWrong), Remedy::LogInAgain);
-        assert_eq!(remedy(Code::ArchiveKeyWrong), Remedy::Halt);
+        assert_eq!(remedy(Code::WrongKeyOrDamaged), Remedy::Halt);
     }
 }
