@@ -44,18 +44,19 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn beside(path: &Path) -> PathBuf {
+/// Where a file is written that is to become `path`.
+pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(UNFINISHED);
     PathBuf::from(name)
 }
 
 /// A rename or a removal is durable only when the directory is.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }
 
-fn directory(path: &Path) -> &Path {
+pub(crate) fn directory(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -334,7 +334,7 @@ pub(super) fn blob_name(digest: &Digest) -> String {
 }
 
 /// The digest that a member's name promises: `blobs/sha256/<hex>`, `<hex>.json`.
-fn digest_in_name(name: &str) -> Option<Digest> {
+pub(super) fn digest_in_name(name: &str) -> Option<Digest> {
     let hex = name.strip_prefix("blobs/sha256/").or_else(|| name.strip_suffix(".json"))?;
     Digest::from_hex(hex).ok()
 }

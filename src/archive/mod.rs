@@ -32,6 +32,7 @@
 //! in `manifest.json` and `index.json`, the JSON or a name that is not there; in a layer, the layer's digest; in a
 //! compressed archive, the stream's own check sum.
 
+mod check;
 mod cipher;
 mod error;
 mod flow;
@@ -57,6 +58,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use check::WholeCheck;
 pub use error::{ArchiveError, Content, Cut, DocumentFault, Fault, Feature, Lacking};
 pub use identity::Identity;
 pub use look::Packing;

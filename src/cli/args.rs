@@ -1,5 +1,7 @@
 //! Arguments to a command. What is unknown is told with the nearest known one.
 
+mod sealing;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use super::trust::{self, TrustOptions};
 use crate::config::Source;
 use crate::config::keys::nearest;
 use crate::name::{Folder, ResourceName};
+
+pub(super) use sealing::{InspectOptions, SealOptions, Sealed, VerifyOptions};
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -33,6 +37,9 @@ pub(super) enum Command {
     Wait(WaitOptions),
     Cache(CacheOptions),
     Trust(TrustOptions),
+    Seal(SealOptions),
+    Verify(VerifyOptions),
+    Inspect(InspectOptions),
 }
 
 #[derive(Debug)]
@@ -168,7 +175,20 @@ impl Wrong {
     }
 }
 
-const COMMANDS: [&str; 9] = ["run", "status", "unlock", "wait", "plan", "cache", "trust", "fingerprint", "config"];
+const COMMANDS: [&str; 12] = [
+    "run",
+    "status",
+    "unlock",
+    "wait",
+    "plan",
+    "cache",
+    "trust",
+    "fingerprint",
+    "config",
+    "seal",
+    "verify",
+    "inspect",
+];
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Wrong> {
@@ -190,6 +210,9 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             "plan" => plan(parser),
             "cache" => cache(parser),
             "trust" => trust::parse(parser),
+            "seal" => sealing::seal(parser),
+            "verify" => sealing::verify(parser),
+            "inspect" => sealing::inspect(parser),
             "help" => Ok(Parsed::Text(help::OVERVIEW)),
             other => Err(Wrong::Command {
                 name: other.to_owned(),
@@ -229,13 +252,16 @@ impl Options {
             Some(Arg::Short('h')) => "--help".to_owned(),
             Some(other) => spelt(&other),
         };
+        self.known_option(name).map(Some)
+    }
+
+    fn known_option(&self, name: String) -> Result<&'static str, Wrong> {
         let found = self.known.iter().copied().find(|known| *known == name);
-        if found.is_none() {
+        found.ok_or_else(|| {
             let nearest =
                 name.starts_with('-').then(|| nearest(&name, self.known.iter().map(|&known| known.to_owned())));
-            return Err(Wrong::Option { command, name, nearest });
-        }
-        Ok(found)
+            Wrong::Option { command: self.command, name, nearest }
+        })
     }
 
     fn value(&mut self) -> Result<OsString, Wrong> {

@@ -1,4 +1,5 @@
-//! The command line: `run` is the agent, everything else looks at a board or talks to its control port.
+//! The command line: `run` is the agent, `seal`, `verify` and `inspect` are the publisher's, everything else looks at a
+//! board or talks to its control port.
 //!
 //! These commands block, which is right here: each does one thing and ends. A password is never taken from arguments,
 //! where every user of the board could read it. What the port answers is printed without control characters.
@@ -9,9 +10,11 @@ mod cache;
 mod client;
 mod follow;
 mod help;
+mod meter;
 mod plan;
 mod prompt;
 mod screen;
+mod seal;
 mod status;
 mod target;
 #[cfg(test)]
@@ -87,6 +90,9 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Command::Unlock(options) => unlock::run(options, screen),
         Command::Wait(options) => wait::run(&options, screen),
         Command::Trust(options) => trust::run(options, screen),
+        Command::Seal(options) => seal::write::run(&options, screen),
+        Command::Verify(options) => seal::verify::run(&options, screen),
+        Command::Inspect(options) => seal::inspect::run(&options, screen),
         Command::Cache(options) => cache::run(&Config::load(&options.source)?, &options.action, screen),
     }
 }

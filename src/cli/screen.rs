@@ -41,21 +41,36 @@ impl Screen<'_> {
 
     /// Shows how far it is: a bar that moves on a terminal; else a line whenever state, image or tenth changes.
     pub(super) fn progress(&mut self, status: &UnlockStatus) {
+        let progress = &status.progress;
+        let tenth = percent(progress).map(|percent| percent / 10);
+        let mark = format!("{} {:?} {tenth:?}", status.state, progress.images_done);
+        self.show(mark, || line(status), || bar(status));
+    }
+
+    /// The same for work on bytes, as far as it is known how many there are.
+    pub(super) fn work(&mut self, what: &str, progress: &Progress) {
+        let done = progress.bytes_done.unwrap_or_default();
+        let step = percent(progress).map_or(done / UNKNOWN_STEP_BYTES, |percent| percent / 10);
+        let shown = |share: Option<String>| {
+            let parts = [what.to_owned()].into_iter().chain(share).chain(numbers(progress));
+            parts.collect::<Vec<_>>().join("  ")
+        };
+        let written = || percent(progress).map(|percent| format!("{percent:3} %"));
+        self.show(format!("{what} {step}"), || shown(written()), || shown(percent(progress).map(drawn)));
+    }
+
+    /// A bar that replaces the last one, or a line where the mark changed.
+    fn show(&mut self, mark: String, line: impl FnOnce() -> String, bar: impl FnOnce() -> String) {
         if self.is_live {
-            let bar = bar(status);
+            let bar = bar();
             let _reader_may_be_gone = self.clear().and_then(|()| {
                 write!(self.out, "{bar}")?;
                 self.out.flush()
             });
             self.shown = bar;
-        } else {
-            let progress = &status.progress;
-            let tenth = percent(progress).map(|percent| percent / 10);
-            let mark = format!("{} {:?} {tenth:?}", status.state, progress.images_done);
-            if mark != self.shown {
-                let _reader_may_be_gone = writeln!(self.out, "{}", line(status));
-                self.shown = mark;
-            }
+        } else if mark != self.shown {
+            let _reader_may_be_gone = writeln!(self.out, "{}", line());
+            self.shown = mark;
         }
     }
 
@@ -70,6 +85,9 @@ impl Screen<'_> {
         Ok(())
     }
 }
+
+/// Work on bytes of an unknown number: a line in a pipe for each so many.
+const UNKNOWN_STEP_BYTES: u64 = 1 << 30;
 
 /// Text from outside without what moves cursors or forges lines.
 pub(super) fn plain(text: &str) -> String {
@@ -99,19 +117,25 @@ fn line(status: &UnlockStatus) -> String {
 }
 
 fn bar(status: &UnlockStatus) -> String {
-    const COLUMNS: usize = 20;
     let Some(percent) = percent(&status.progress) else { return line(status) };
-    let full = usize::try_from(percent).unwrap_or(100) * COLUMNS / 100;
-    let drawn = format!("[{}{}]", "#".repeat(full), "-".repeat(COLUMNS - full));
-    let mut parts = vec![plain(&status.state), format!("{drawn} {percent:3} %")];
+    let mut parts = vec![plain(&status.state), drawn(percent)];
     parts.extend(numbers(&status.progress));
     parts.join("  ")
 }
 
+/// `[############--------]  61 %`
+fn drawn(percent: u64) -> String {
+    const COLUMNS: usize = 20;
+    let full = usize::try_from(percent).unwrap_or(100) * COLUMNS / 100;
+    format!("[{}{}] {percent:3} %", "#".repeat(full), "-".repeat(COLUMNS - full))
+}
+
 fn numbers(progress: &Progress) -> Vec<String> {
     let mut parts = Vec::new();
-    if let (Some(done), Some(total)) = (progress.bytes_done, progress.bytes_total) {
-        parts.push(format!("{} of {}", size(done), size(total)));
+    match (progress.bytes_done, progress.bytes_total) {
+        (Some(done), Some(total)) => parts.push(format!("{} of {}", size(done), size(total))),
+        (Some(done), None) => parts.push(size(done)),
+        (None, _) => {}
     }
     parts.extend(progress.bytes_per_second.map(|rate| format!("{}/s", size(rate))));
     parts.extend(progress.seconds_left.map(|seconds| format!("{seconds} s left")));
@@ -165,6 +189,35 @@ mod tests {
         let text = String::from_utf8(out).expect("UTF-8");
         assert_eq!(text.lines().count(), 11, "{text}");
         assert!(!text.contains('\r') && !text.contains('\x1b'));
+    }
+
+    #[test]
+    fn work_of_unknown_length_shows_bytes_and_rate() {
+        let progress = |done: u64, total| Progress {
+            images_done: None,
+            images_total: None,
+            bytes_done: Some(done << 20),
+            bytes_total: total,
+            bytes_per_second: Some(800 << 20),
+            seconds_left: None,
+        };
+        let mut out = Vec::new();
+        let mut screen = Screen::into(&mut out, false);
+        for done in 0..=2048 {
+            screen.work("encrypting", &progress(done, None));
+        }
+        screen.work("checking", &progress(1024, Some(2 << 30)));
+        drop(screen);
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert_eq!(
+            text,
+            "encrypting  0 B  800.0 MiB/s\nencrypting  1.0 GiB  800.0 MiB/s\nencrypting  2.0 GiB  800.0 MiB/s\n\
+             checking   50 %  1.0 GiB of 2.0 GiB  800.0 MiB/s\n"
+        );
+        let mut out = Vec::new();
+        Screen::into(&mut out, true).work("checking", &progress(1024, Some(2 << 30)));
+        let bar = "checking  [##########----------]  50 %  1.0 GiB of 2.0 GiB  800.0 MiB/s";
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), bar);
     }
 
     #[test]
