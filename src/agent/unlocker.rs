@@ -26,7 +26,8 @@ pub(super) struct Unlocker {
     seal: Cell<Option<&'static str>>,
     audit: Rc<Audit>,
     busy: Rc<Busy>,
-    /// Looking whether the board is ready already is short, but it waits: two such looks must not cross.
+    /// Looking whether the board is ready already is short, but it waits: two such looks must not cross, nor one and the
+    /// clean-up behind an unlock. Whoever asks while that goes on is answered for the archive that is there by then.
     gate: Mutex<()>,
     /// Held once more by each who looks or waits for it.
     looking: Rc<()>,
@@ -145,6 +146,7 @@ impl Unlocker {
     pub(super) async fn run(&self, working: Working, ticket: Ticket) -> Result<(), Remedy> {
         self.note(Event::UnlockStarted, None);
         let result = self.steps(ticket).await;
+        let alone = self.gate.lock().await;
         let outcome = match result {
             Ok(ready) => {
                 if ready.suite().seal.is_none() {
@@ -169,6 +171,7 @@ impl Unlocker {
         // The next call to the cloud may be days away.
         self.parts.cloud.close_idle();
         drop(working);
+        drop(alone);
         outcome
     }
 
