@@ -175,20 +175,8 @@ impl Wrong {
     }
 }
 
-const COMMANDS: [&str; 12] = [
-    "run",
-    "status",
-    "unlock",
-    "wait",
-    "plan",
-    "cache",
-    "trust",
-    "fingerprint",
-    "config",
-    "seal",
-    "verify",
-    "inspect",
-];
+const COMMANDS: [&str; 12] =
+    ["run", "status", "unlock", "wait", "plan", "cache", "trust", "fingerprint", "config", "seal", "verify", "inspect"];
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Wrong> {
