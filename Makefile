@@ -25,6 +25,12 @@ bench-load: build ## The agent beside `docker load` on private engines; ARGS="--
 lint: doc ## rustfmt, clippy and rustdoc, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+fuzz: ## Both seals' readers under cargo-fuzz, a minute each; SECONDS_EACH=600 for longer. Needs `cargo install cargo-fuzz`
+	cd fuzz && for target in archive_seal resource_seal; do \
+	  mkdir -p target/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target target/corpus/$$target corpus/$$target -- \
+	    -max_total_time=$(or $(SECONDS_EACH),60) -max_len=16384 || exit 1; \
+	done
 doc: ## The crate's documentation, private rooms included
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items -p azaion-loader
 cross: ## The static ARM64 binary: by `cross` where it can run, else by Debian's toolchain
@@ -35,4 +41,4 @@ test-arm64: cross ## The ARM64 binary does the whole job under qemu-aarch64-stat
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo test bench bench-load lint doc cross test-arm64 clean
+.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 clean

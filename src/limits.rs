@@ -616,9 +616,6 @@ pub const LOG_RETENTION_DAYS: u32 = 3650;
 /// Chunks on their way between the two threads of `azaion-loader seal` and `verify`, in each direction.
 pub const PUBLISHER_CHUNKS: usize = 4;
 
-/// A publisher's key or a signature as the minisign tool writes them: two or four lines; comments have room.
-pub const MINISIGN_FILE_BYTES: usize = 8 * 1024;
-
 // ---- agent ----------------------------------------------------------------------------------------------------
 
 /// After a log-in that the API did not answer, loads do without it for this long.

@@ -1,11 +1,12 @@
-//! Wycheproof's AES-CBC-PKCS5, HMAC-SHA-256 and HMAC-SHA-384 cases, under every way of cutting the input into pieces.
+//! Wycheproof's AES-CBC-PKCS5, HMAC-SHA-256 and HMAC-SHA-384 cases, under every way of cutting the input into pieces, and
+//! its HKDF-SHA-384 cases.
 //!
 //! For inputs of up to [`ALL_CUTS_BYTES`] bytes that is every one of the 2^(n−1) compositions; for longer ones every
 //! pair of cuts, and every fixed step.
 
 use azaion_loader::crypto::{AesKey, HmacSha256, HmacSha384, Sealer, UnsealError, Unsealer, unseal};
 use azaion_loader::secret::SecretArray;
-use wycheproof::{TestResult, cipher, mac};
+use wycheproof::{TestResult, cipher, hkdf as hkdf_cases, mac};
 
 /// Up to this length all compositions are tried: 2^15 of them. A sealed message has at least 32 bytes; of its bytes
 /// the cut matters only modulo 16, so it is tried with its blocks' inner cuts in [`cuts`].
@@ -139,3 +140,40 @@ macro_rules! hmac {
 
 hmac!(hmac_sha256, HmacSha256, HmacSha256, 32);
 hmac!(hmac_sha384, HmacSha384, HmacSha384, 48);
+
+/// [`AesKey::expand`] has keys of 32 bytes and gives 32 bytes. What HKDF gives begins the same however much is asked for (RFC
+/// 5869 section 2.3), so all cases with such keys say what it must give. The others hold the crate behind it.
+#[test]
+fn hkdf_sha384() {
+    let set = hkdf_cases::TestSet::load(hkdf_cases::TestName::HkdfSha384).expect("the crate's own data");
+    let (mut ours, mut valid, mut invalid) = (0, 0, 0);
+    for group in &set.test_groups {
+        for case in &group.tests {
+            let id = case.tc_id;
+            let hkdf = hkdf::Hkdf::<sha2::Sha384>::new(Some(&case.salt), &case.ikm);
+            let mut okm = vec![0; case.size];
+            let expanded = hkdf.expand(&case.info, &mut okm);
+            match case.result {
+                TestResult::Valid => {
+                    valid += 1;
+                    assert_eq!((expanded.is_ok(), &okm[..]), (true, &case.okm[..]), "{id}");
+                    if group.key_size == 256 {
+                        ours += 1;
+                        let key = AesKey::new(SecretArray::fill(|key| key.copy_from_slice(&case.ikm)));
+                        let expanded = key.expand(&case.salt, &case.info);
+                        let compared = case.size.min(32);
+                        assert_eq!(expanded.expose()[..compared], case.okm[..compared], "{id}");
+                    }
+                }
+                TestResult::Invalid => {
+                    invalid += 1;
+                    assert!(expanded.is_err(), "{id}: more than 255 blocks");
+                }
+                TestResult::Acceptable => panic!("{id}: this set has no such cases"),
+            }
+        }
+    }
+    println!("HKDF-SHA-384: {valid} valid and {invalid} invalid cases hold, {ours} of them on our own path");
+    assert_eq!(valid + invalid, set.number_of_tests);
+    assert!(ours > 0 && invalid > 0);
+}

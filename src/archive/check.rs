@@ -81,7 +81,7 @@ impl WholeCheck {
         if let Some(unpacking) = &mut self.unpacking {
             unpacking.end(|tar| self.tar.pass(tar))?;
         }
-        let is_whole = self.left == 0 && self.tar.at == self.tar_len && self.tar.spans.is_empty();
+        let is_whole = self.left == 0 && self.tar.at == self.tar_len && self.tar.left.is_empty();
         if is_whole { Ok(()) } else { Err(ArchiveError::Changed) }
     }
 }
@@ -100,7 +100,7 @@ struct Span {
 /// All stretches, in the order of the tar.
 struct Spans {
     /// The last is the next.
-    spans: Vec<Span>,
+    left: Vec<Span>,
     /// Bytes of the tar that have passed.
     at: u64,
     hash: Sha256,
@@ -127,7 +127,7 @@ impl Spans {
         // Of one stretch, what is to be unpacked stays: that a layer has one digest was seen when the images were read.
         spans.sort_by_key(|span| (std::cmp::Reverse((span.start, span.end)), span.unpacked.is_none()));
         spans.dedup_by_key(|span| (span.start, span.end));
-        Self { spans, at: 0, hash: Sha256::new(), layer: None }
+        Self { left: spans, at: 0, hash: Sha256::new(), layer: None }
     }
 
     /// Takes in the next piece of the tar.
@@ -136,7 +136,7 @@ impl Spans {
         let to = from + piece.len() as u64;
         self.at = to;
         let within = |at: u64| usize::try_from(at.clamp(from, to) - from).expect("a piece fits");
-        while let Some(span) = self.spans.last().filter(|span| span.start <= to) {
+        while let Some(span) = self.left.last().filter(|span| span.start <= to) {
             let part = &piece[within(span.start)..within(span.end)];
             if span.stored.is_some() {
                 self.hash.update(part);
@@ -163,7 +163,7 @@ impl Spans {
 
     /// The next stretch has passed.
     fn close(&mut self) -> Result<(), ArchiveError> {
-        let Some(span) = self.spans.pop() else { return Ok(()) };
+        let Some(span) = self.left.pop() else { return Ok(()) };
         let wrong = |expected, found| ArchiveError::Digest { name: span.name.clone().into(), expected, found };
         let found = std::mem::take(&mut self.hash).finish();
         if let Some(expected) = span.stored.filter(|stored| *stored != found) {
@@ -297,7 +297,7 @@ mod tests {
             if name.contains(" in ") {
                 continue;
             }
-            let spans = Spans::of(&open(&tar)).spans;
+            let spans = Spans::of(&open(&tar)).left;
             assert!(spans.len() >= 5, "{name}: {}", spans.len());
             for span in spans {
                 for at in [span.start, span.end - 1] {

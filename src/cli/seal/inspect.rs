@@ -44,9 +44,8 @@ struct Beside {
 
 impl Found {
     fn is_right(&self) -> bool {
-        let archive_fits = |archive: &Beside| {
-            archive.length_fits && archive.damaged_chunks.as_ref().is_none_or(|damaged| damaged.is_empty())
-        };
+        let archive_fits =
+            |archive: &Beside| archive.length_fits && archive.damaged_chunks.as_ref().is_none_or(Vec::is_empty);
         self.authentic != Some(false) && self.archive.as_ref().is_none_or(archive_fits)
     }
 }
@@ -100,14 +99,16 @@ pub(in crate::cli) fn run(options: &InspectOptions, screen: &mut Screen<'_>) -> 
             }
             Err(refused) => {
                 found.authentic = Some(false);
-                found.wrong = Some(chain(&refused).to_string());
+                found.wrong = Some(chain(&refused));
             }
         }
     }
     if options.as_json {
         print_json(&found, screen)?;
     } else {
-        lines(&found, &path, &seal).iter().for_each(|line| screen.print(line));
+        for line in lines(&found, &path, &seal) {
+            screen.print(&line);
+        }
     }
     Ok(if found.is_right() { exit::DONE } else { exit::FAILED })
 }

@@ -4,52 +4,51 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use minisign_verify::{PublicKey, Signature};
-
 use super::{Failure, exit, failed, told};
-use crate::limits::MINISIGN_FILE_BYTES;
+use crate::limits::SIGNATURE_BYTES;
+use crate::net::turn;
+use crate::seal::{ArchiveClaim, PublisherKey, PublisherKeyRefused};
 
 /// The keys that these arguments are, or are files of.
 ///
 /// # Errors
 /// One is neither.
-pub(super) fn keys(arguments: &[String]) -> Result<Vec<PublicKey>, Failure> {
+pub(super) fn keys(arguments: &[String]) -> Result<Vec<PublisherKey>, Failure> {
     arguments.iter().map(|argument| key(argument)).collect()
 }
 
-fn key(argument: &str) -> Result<PublicKey, Failure> {
-    if let Ok(key) = PublicKey::from_base64(argument) {
+fn key(argument: &str) -> Result<PublisherKey, Failure> {
+    if let Ok(key) = argument.parse() {
         return Ok(key);
     }
-    let next = "next: give the 56 characters that minisign -G printed, or the file publisher.pub that it wrote";
     let path = Path::new(argument);
-    let text = text(path).map_err(|error| {
-        Failure::new(exit::USAGE, format_args!("the publisher's key {}: {error}\n{next}", told(path)))
-    })?;
-    PublicKey::decode(&text)
-        .or_else(|_| PublicKey::from_base64(text.trim()))
-        .map_err(|_| Failure::new(exit::USAGE, format_args!("{} holds no publisher's key\n{next}", told(path))))
+    let told = told(path);
+    let next = "next: give the key itself, or the file minisign.pub that minisign -G wrote";
+    let wrong = |said: &dyn std::fmt::Display| {
+        Failure::new(exit::USAGE, format_args!("the publisher's key {told}: {said}\n{next}"))
+    };
+    let text = read(path).map_err(|error| wrong(&error))?;
+    let text = String::from_utf8_lossy(&text);
+    // A comment, then the key; or the key alone.
+    let key = text.lines().find_map(|line| line.trim().parse().ok());
+    key.ok_or_else(|| wrong(&PublisherKeyRefused))
 }
 
-/// Whether one of the keys has signed the seal.
+/// The seal with its signature checked: one by one of the keys.
 ///
 /// # Errors
 /// There is no signature, or it is of none of them.
-pub(super) fn check(keys: &[PublicKey], seal: &[u8], path: &Path) -> Result<(), Failure> {
-    let next = "next: minisign -S -s publisher.key -m images.enc.seal, or copy the signature again";
-    let signature =
-        text(path).map_err(|error| failed(format_args!("the signature {}: {error}\n{next}", told(path))))?;
-    let signature = Signature::decode(&signature)
-        .map_err(|error| failed(format_args!("the signature {}: {error}\n{next}", told(path))))?;
-    if keys.iter().any(|key| key.verify(seal, &signature, false).is_ok()) {
-        return Ok(());
-    }
-    Err(failed(format_args!("the signature {} is not one by the publisher's key over this seal\n{next}", told(path))))
+pub(super) fn signed(claim: ArchiveClaim, keys: &[PublisherKey], path: &Path) -> Result<ArchiveClaim, Failure> {
+    let told = told(path);
+    let next = "next: copy the signature again, or make it: minisign -S -s publisher.key -m images.enc.seal";
+    let signature = read(path).map_err(|error| failed(format_args!("the signature {told}: {error}\n{next}")))?;
+    let signed = turn::block_on(&smol::LocalExecutor::new(), claim.signed_by(keys, &signature));
+    signed.map_err(|refused| failed(format_args!("{told}: {refused}\n{next}")))
 }
 
-/// A small text file.
-fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MINISIGN_FILE_BYTES as u64).read_to_string(&mut text)?;
-    Ok(text)
+/// A small file.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SIGNATURE_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -17,7 +17,7 @@ use crate::cli::screen::{Screen, size};
 use crate::cli::{Failure, exit};
 use crate::crypto::AesKey;
 use crate::net::turn;
-use crate::seal::{ArchiveClaim, ArchiveSeal};
+use crate::seal::{ArchiveClaim, ArchiveSeal, PublisherKey};
 
 /// What can be done about damage.
 const COPY_AGAIN: &str = "copy the archive and its seal again, both of one release";
@@ -27,8 +27,8 @@ const COPY_AGAIN: &str = "copy the archive and its seal again, both of one relea
 struct Good {
     ok: bool,
     sealed: bool,
-    /// Whether a publisher's key has signed the seal; null where no key was given.
-    signed: Option<bool>,
+    /// Whether a publisher's signature was checked.
+    signed: bool,
     name: Option<String>,
     version: Option<u64>,
     archive_bytes: u64,
@@ -79,7 +79,7 @@ pub(in crate::cli) fn run(options: &VerifyOptions, screen: &mut Screen<'_>) -> R
         (Some(name), Some(version)) => format!("sealed as {name} version {version}"),
         _ => "unsealed".to_owned(),
     };
-    let signed = if good.signed == Some(true) { ", signed by the publisher" } else { "" };
+    let signed = if good.signed { ", signed by the publisher" } else { "" };
     let (bytes, tar, packing) = (size(good.archive_bytes), size(good.tar_bytes), good.packing);
     screen.print(&format!("{}: good, {sealed}{signed}; {bytes}, {packing}, tar {tar}", told(&options.archive)));
     Ok(exit::DONE)
@@ -104,21 +104,19 @@ fn check(options: &VerifyOptions, screen: &mut Screen<'_>) -> Result<Good, Bad> 
         None => None,
     };
     let screen = (!options.as_json).then_some(screen);
-    let mut good = contents(&options.archive, seal.as_ref(), &key, screen)?;
-    good.signed = (!publisher_keys.is_empty()).then_some(true);
-    Ok(good)
+    contents(&options.archive, seal.as_ref(), &key, screen)
 }
 
 /// Reads the seal, checks its signature, then its tag.
 fn authentic(
     path: &Path,
     bytes: Vec<u8>,
-    publisher_keys: &[minisign_verify::PublicKey],
+    publisher_keys: &[PublisherKey],
     key: &AesKey,
 ) -> Result<ArchiveSeal, Failure> {
-    let claim = ArchiveClaim::parse(bytes).map_err(|refused| seal_refused(path, &refused))?;
+    let mut claim = ArchiveClaim::parse(bytes).map_err(|refused| seal_refused(path, &refused))?;
     if !publisher_keys.is_empty() {
-        publisher::check(publisher_keys, claim.bytes(), &with_ending(path, SIGNATURE))?;
+        claim = publisher::signed(claim, publisher_keys, &with_ending(path, SIGNATURE))?;
     }
     let seal = turn::block_on(&smol::LocalExecutor::new(), claim.authenticate(key));
     seal.map_err(|refused| seal_refused(path, &refused))
@@ -163,7 +161,7 @@ fn contents(
     Ok(Good {
         ok: true,
         sealed: seal.is_some(),
-        signed: None,
+        signed: seal.is_some_and(|(seal, _)| seal.is_signed()),
         name: seal.map(|(seal, _)| seal.name().to_string()),
         version: seal.map(|(seal, _)| seal.version()),
         archive_bytes: opened.length,

@@ -111,7 +111,7 @@ fn open_tar(tar: Option<&Path>) -> Result<(Box<dyn Read>, Option<u64>), Failure>
     let unreadable = |error: io::Error| failed(format_args!("open the tar {}: {error}", told(path)));
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    Ok((Box::new(file), metadata.is_file().then(|| metadata.len())))
+    Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
