@@ -54,15 +54,8 @@ fn resource_seal(big: u64) -> Vec<u8> {
     let (folder, name) = (folder(), name());
     let chunks = hashes(usize::try_from(big.div_ceil(SEAL_CHUNK_BYTES)).expect("few"));
     let small = [5; SMALL_BYTES];
-    let draft = ResourceDraft {
-        id: [8; 32],
-        version: 3,
-        folder: &folder,
-        name: &name,
-        small: &small,
-        big,
-        chunks: &chunks,
-    };
+    let draft =
+        ResourceDraft { id: [8; 32], version: 3, folder: &folder, name: &name, small: &small, big, chunks: &chunks };
     run(draft.seal(&key(1))).expect("within the bounds")
 }
 

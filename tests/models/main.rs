@@ -1,6 +1,8 @@
 //! Models through a real API, a real S3 server and a real cache: loaded, uploaded, cut, kept.
 
 mod loads;
+mod policy;
+mod seals;
 mod uploads;
 
 use std::cell::Cell;
@@ -13,10 +15,12 @@ use azaion_loader::cache::{Cache, CacheKey, CacheSettings};
 use azaion_loader::cloud::{Api, CdnClock, RetryPolicy, Role, Session};
 use azaion_loader::config;
 use azaion_loader::crypto::{AesKey, Salts};
-use azaion_loader::error::{Code, Explain};
+use azaion_loader::error::{Code, Explain, Report};
 use azaion_loader::name::{Folder, ResourceName};
 use azaion_loader::net::{BaseUrl, Client, Clock, client_config, turn};
-use azaion_loader::resource::{Held, Incoming, Model, ModelParts, Models, Outcome, ResourceError};
+use azaion_loader::resource::{
+    Answer, Held, Incoming, Model, ModelParts, Models, Outcome, ResourceError, ResourceTrust,
+};
 use azaion_loader::secret::{Credentials, SecretText};
 use smol::LocalExecutor;
 
@@ -38,11 +42,13 @@ struct Setting {
     offline: bool,
     max_bytes: u64,
     resource_salt: &'static str,
+    /// What the board says to a resource without a seal.
+    unsealed: Result<bool, Code>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { board: "a", offline: false, max_bytes: 1 << 32, resource_salt: "resource-salt" }
+        Self { board: "a", offline: false, max_bytes: 1 << 32, resource_salt: "resource-salt", unsealed: Ok(true) }
     }
 }
 
@@ -50,6 +56,24 @@ struct Board {
     models: Rc<Models>,
     api: Rc<Api>,
     cache: Rc<Cache>,
+    trust: Rc<Trust>,
+}
+
+/// What a board demands, and how often it heard of a sealed resource.
+struct Trust {
+    unsealed: Result<bool, Code>,
+    accepted: Cell<usize>,
+}
+
+impl ResourceTrust for Trust {
+    fn may_be_unsealed(&self) -> Answer<'_, Result<bool, Report>> {
+        let report = |code| Report { code, message: "it cannot be told".into(), next: "look".into() };
+        Box::pin(async move { self.unsealed.map_err(report) })
+    }
+
+    fn sealed_accepted(&self) -> Answer<'_, ()> {
+        Box::pin(async { self.accepted.set(self.accepted.get() + 1) })
+    }
 }
 
 impl World {
@@ -99,6 +123,7 @@ impl World {
         let cache = Rc::new(Cache::open(settings).await);
         let facts = cache.facts();
         assert!(facts.unusable.is_none(), "{facts:?}");
+        let trust = Rc::new(Trust { unsealed: setting.unsealed, accepted: Cell::default() });
         let models = Models::new(ModelParts {
             api: Rc::clone(&api),
             client,
@@ -108,13 +133,14 @@ impl World {
             over: config::Cdn::default(),
             offline: setting.offline,
             upload_role: Role::ResourceUploader,
+            trust: Rc::clone(&trust) as Rc<dyn ResourceTrust>,
             state_dir,
             executor: Rc::clone(executor),
             clock: Clock::boot(),
             cdn_clock: CdnClock::system(),
             retry,
         });
-        Board { models, api, cache }
+        Board { models, api, cache, trust }
     }
 
     fn path(&self, board: &str, what: &str) -> PathBuf {

@@ -1,0 +1,3 @@
+//! What a board demands of models.
+
+use super::*;

@@ -1,0 +1,3 @@
+//! Models with a seal.
+
+use super::*;
