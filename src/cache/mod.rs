@@ -25,6 +25,8 @@ mod shelf;
 mod staging;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_sealed;
 mod upload;
 
 use std::fmt;

@@ -275,3 +275,76 @@ fn version_now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     if now < CLOCK_WAS_SET { 0 } else { now.as_secs() }
 }
+
+#[cfg(test)]
+mod tests {
+    use smol::LocalExecutor;
+
+    use super::*;
+    use crate::crypto::Digest;
+    use crate::limits::{CACHE_CHUNKS, CACHE_OBJECT_BYTES, RESOURCE_SEAL_BYTES};
+    use crate::resource::samples::key;
+
+    fn seal(big: u64) -> ResourceSeal {
+        let (folder, name) = (Folder::default(), ResourceName::new("m").expect("a name"));
+        let chunk_bytes = chunk_bytes_for(big).expect("it can be cached");
+        let chunks = vec![Digest::of(b""); usize::try_from(big.div_ceil(chunk_bytes)).expect("few")];
+        turn::block_on(&LocalExecutor::new(), async {
+            let draft = ResourceDraft {
+                id: [1; 32],
+                version: 0,
+                folder: &folder,
+                name: &name,
+                small: &[1; 9],
+                big,
+                chunks: &chunks,
+            };
+            let bytes = draft.seal(&key(1)).await.expect("within the bounds");
+            assert!(bytes.len() as u64 <= RESOURCE_SEAL_BYTES);
+            let claim = ResourceClaim::parse(bytes).expect("a seal");
+            claim.authenticate(&key(1), &folder, &name).await.expect("ours")
+        })
+    }
+
+    #[test]
+    fn what_can_be_staged_can_be_sealed_in_the_same_chunks() {
+        let longest_of = |chunk_bytes: u64| chunk_bytes * CACHE_CHUNKS;
+        let edges = [longest_of(CACHE_CHUNK_BYTES), longest_of(2 * CACHE_CHUNK_BYTES), CACHE_OBJECT_BYTES];
+        let around = edges.into_iter().flat_map(|edge| [edge - 1, edge, edge + 1]);
+        for big in around.chain([1, CACHE_CHUNK_BYTES, CACHE_CHUNK_BYTES + 1]).filter(|big| *big <= CACHE_OBJECT_BYTES)
+        {
+            assert_eq!(Some(seal(big).big().chunk_bytes()), chunk_bytes_for(big), "{big}");
+        }
+        assert_eq!(chunk_bytes_for(CACHE_OBJECT_BYTES + 1), None);
+    }
+
+    #[test]
+    fn an_end_is_cut_into_its_chunks() {
+        let object = Object { size: 2 * CACHE_CHUNK_BYTES + 16, etag: String::new() };
+        let end = End {
+            object,
+            bytes: vec![3; usize::try_from(CACHE_CHUNK_BYTES).expect("fits") + 16],
+            first_chunk: Some(1),
+        };
+        assert_eq!(end.chunk(&(CACHE_CHUNK_BYTES..2 * CACHE_CHUNK_BYTES)).len() as u64, CACHE_CHUNK_BYTES);
+        assert_eq!(end.chunk(&(2 * CACHE_CHUNK_BYTES..2 * CACHE_CHUNK_BYTES + 16)), [3; 16]);
+        assert!(end.chunk(&(2 * CACHE_CHUNK_BYTES..2 * CACHE_CHUNK_BYTES + 17)).is_empty(), "it ends before");
+    }
+
+    #[test]
+    fn outside_every_reason_looks_the_same() {
+        use crate::error::{Code, Report};
+        let reasons = [
+            Forged::Layer(UnsealError::TooShort { len: 3 }),
+            Forged::TooLong,
+            Forged::Seal(SealRefused::NotASeal),
+            Forged::Small,
+            Forged::Big { bytes: 1, sealed: 2 },
+            Forged::Chunk { chunk: 3 },
+        ];
+        let told: Vec<_> = reasons.iter().map(|reason| Report::of(&reason.refuse())).collect();
+        assert!(told.iter().all(|report| *report == told[0] && report.code == Code::ResourceNotAuthentic), "{told:?}");
+        let logged: std::collections::BTreeSet<_> = reasons.iter().map(chain).collect();
+        assert_eq!(logged.len(), reasons.len(), "in the log each is its own");
+    }
+}

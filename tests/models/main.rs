@@ -46,9 +46,14 @@ struct Setting {
     unsealed: Result<bool, Code>,
 }
 
+impl Setting {
+    const DEFAULT: Self =
+        Self { board: "a", offline: false, max_bytes: 1 << 32, resource_salt: "resource-salt", unsealed: Ok(true) };
+}
+
 impl Default for Setting {
     fn default() -> Self {
-        Self { board: "a", offline: false, max_bytes: 1 << 32, resource_salt: "resource-salt", unsealed: Ok(true) }
+        Self::DEFAULT
     }
 }
 
@@ -156,6 +161,21 @@ impl World {
         self.cloud.s3().put_object(FOLDER, &format!("{name}.big"), &big);
     }
 
+    /// Uploads by a board of its own, which leaves nothing on another one's flash.
+    fn publish(&self, name: &str, plain: &[u8]) {
+        self.run(&Setting { board: "uploader", ..Setting::DEFAULT }, async |board| {
+            let session = board.log_in(BUILDER).await;
+            let outcome = board.upload(&session, name, plain).await.expect("published");
+            assert_eq!(outcome, Outcome::Published);
+        });
+    }
+
+    /// Takes both clouds off the network, or brings them back.
+    fn set_away(&self, away: bool) {
+        self.cloud.set_away(away);
+        self.cloud.s3().set_away(away);
+    }
+
     /// What the clouds have, joined and opened by another hand than the agent's.
     fn published(&self, name: &str) -> Option<Vec<u8>> {
         let mut sealed = self.cloud.resource(FOLDER, &format!("{name}.small"))?;
@@ -231,6 +251,15 @@ fn is(result: Result<Vec<u8>, ResourceError>, expected: &[u8]) {
         Ok(bytes) => assert!(bytes == expected, "{} bytes, expected {}", bytes.len(), expected.len()),
         Err(error) => panic!("{}", azaion_loader::error::chain(&error)),
     }
+}
+
+/// The file of the cache with this ending, of which there is one.
+fn cached(dir: &Path, ending: &str) -> PathBuf {
+    let files = std::fs::read_dir(dir).expect("readable").map(|entry| entry.expect("readable").path());
+    let mut found = files.filter(|path| path.extension().is_some_and(|there| there == ending));
+    let file = found.next().expect("a file");
+    assert!(found.next().is_none(), "one alone");
+    file
 }
 
 /// The data file of the only entry: the biggest file of the cache.
