@@ -63,6 +63,10 @@ pub enum Code {
     ResourceUnknown,
     /// The resource's parts do not make a whole: a part is missing, or it does not decrypt.
     ResourceDamaged,
+    /// The resource is sealed, and what was found of it is not what was sealed.
+    ResourceNotAuthentic,
+    /// The resource has no seal, and this board demands one.
+    ResourceUnsealed,
     /// The user's role does not allow the call.
     RoleTooLow,
     /// The name or folder is not one that the contract allows.
@@ -148,6 +152,8 @@ impl Code {
             Self::StateUnavailable => "state_unavailable",
             Self::ResourceUnknown => "resource_unknown",
             Self::ResourceDamaged => "resource_damaged",
+            Self::ResourceNotAuthentic => "resource_not_authentic",
+            Self::ResourceUnsealed => "resource_unsealed",
             Self::RoleTooLow => "role_too_low",
             Self::NameInvalid => "name_invalid",
             Self::CdnSettings => "cdn_settings",
@@ -215,6 +221,8 @@ impl Code {
             | Self::EngineLost
             | Self::EngineMismatch
             | Self::ResourceDamaged
+            | Self::ResourceNotAuthentic
+            | Self::ResourceUnsealed
             | Self::CdnSettings
             | Self::CdnUnreachable
             | Self::CdnTls

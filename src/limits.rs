@@ -283,8 +283,9 @@ pub const CDN_SKIPPED_BYTES: u64 = 8 * 1024 * 1024;
 /// A read that brought this much since its last failure has all its attempts again.
 pub const CDN_PROGRESS_BYTES: u64 = 64 * 1024;
 
-/// The end of an object that can be asked for together with its size.
-pub const CDN_TAIL_BYTES: u64 = 64 * 1024;
+/// The end of an object that can be asked for together with its size: the last chunk of a sealed one, and the one before
+/// where that is shorter than two blocks.
+pub const CDN_TAIL_BYTES: u64 = 2 * 1024 * 1024 + 32;
 
 // ---- seals ----------------------------------------------------------------------------------------------------
 
@@ -377,6 +378,15 @@ pub const SMALL_BYTES: usize = 3072;
 
 /// A small part under the API key: IV and padding on top.
 pub const SMALL_SEALED_BYTES: usize = SMALL_BYTES + 32;
+
+/// A resource's seal under the API key: IV and padding on top.
+pub const RESOURCE_SEAL_SEALED_BYTES: usize = RESOURCE_SEAL_BYTES as usize + 32;
+
+/// How often small part and seal are asked for together: an upload may pass between the two questions.
+pub const SEAL_TRIES: u32 = 2;
+
+/// A clock that shows less since 1970 was never set (2020): what is sealed by it has no version.
+pub const CLOCK_WAS_SET: Duration = Duration::from_secs(1_577_836_800);
 
 /// A small part in its box on flash: format, IV, padding, tag.
 pub const BOX_BYTES: usize = SMALL_BYTES + 128;

@@ -78,6 +78,11 @@ impl ResourceName {
         format!("{}.small", self.0)
     }
 
+    /// What the seal is called at the Resource API.
+    pub fn seal(&self) -> String {
+        format!("{}.seal", self.0)
+    }
+
     /// What the big part is called at the CDN.
     pub fn big(&self) -> String {
         format!("{}.big", self.0)

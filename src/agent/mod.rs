@@ -126,6 +126,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         over: models.over,
         offline: models.offline,
         upload_role: models.upload_role,
+        trust: Rc::new(models::ModelTrust),
         state_dir: models.state_dir,
         executor: Rc::clone(&executor),
         clock: clock.clone(),

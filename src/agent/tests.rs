@@ -57,6 +57,7 @@ impl Board {
             over: config::Cdn::default(),
             offline: false,
             upload_role: Role::ResourceUploader,
+            trust: Rc::new(models::ModelTrust),
             state_dir: dir.path().to_owned(),
             executor: Rc::clone(&executor),
             clock: Clock::boot(),

@@ -5,22 +5,25 @@ use std::ops::Range;
 use crate::crypto::{Digest, Sha256};
 use crate::limits::{CACHE_CHUNK_BYTES, CACHE_CHUNKS, CACHE_OBJECT_BYTES, PIECE_BYTES};
 use crate::net::turn::spend;
+use crate::seal;
 
 /// A hash that nobody recorded: no bytes have it.
 const UNKNOWN: [u8; 32] = [0; 32];
 
-/// 32 bytes and one bit for each chunk.
+/// 32 bytes and two bits for each chunk.
 #[derive(Debug)]
 pub(super) struct Chunks {
     size: u64,
     chunk_bytes: u64,
     hashes: Vec<Digest>,
     held: Vec<u64>,
+    /// Those that were here once.
+    came: Vec<u64>,
     missing: u32,
 }
 
 /// How long the chunks of an object are; `None` if it has more bytes than the cache takes.
-pub(super) fn chunk_bytes_for(size: u64) -> Option<u64> {
+pub fn chunk_bytes_for(size: u64) -> Option<u64> {
     let mut bytes = CACHE_CHUNK_BYTES;
     while size.div_ceil(bytes) > CACHE_CHUNKS {
         bytes *= 2;
@@ -46,6 +49,7 @@ impl Chunks {
             chunk_bytes,
             hashes: vec![Digest::from(UNKNOWN); count],
             held: vec![0; count.div_ceil(64)],
+            came: vec![0; count.div_ceil(64)],
             missing,
         }
     }
@@ -81,16 +85,33 @@ impl Chunks {
     }
 
     pub(super) fn has(&self, chunk: u32) -> bool {
-        self.held.get(chunk as usize / 64).is_some_and(|word| word >> (chunk % 64) & 1 == 1)
+        has_bit(&self.held, chunk)
     }
 
-    /// What a chunk must hash to, if that was ever recorded.
+    /// Whether it was here once, even if it is lost by now.
+    pub(super) fn came(&self, chunk: u32) -> bool {
+        has_bit(&self.came, chunk)
+    }
+
+    /// What a chunk must hash to, if that was ever recorded, or sealed.
     pub(super) fn expected(&self, chunk: u32) -> Option<Digest> {
         self.hashes.get(chunk as usize).copied().filter(|hash| *hash.as_bytes() != UNKNOWN)
     }
 
     pub(super) fn hashes(&self) -> &[Digest] {
         &self.hashes
+    }
+
+    /// Expects what was sealed of every chunk; `false`, and nothing changes, when these are chunks of another length or
+    /// one is recorded with another hash.
+    pub(super) fn hold_to(&mut self, sealed: &seal::Chunks<'_>) -> bool {
+        let is_like = |(known, sealed): (&Digest, Digest)| *known.as_bytes() == UNKNOWN || *known == sealed;
+        let fits = (self.size, self.chunk_bytes) == (sealed.length(), sealed.chunk_bytes())
+            && self.hashes.iter().zip(sealed.iter()).all(is_like);
+        if fits {
+            self.hashes = sealed.iter().collect();
+        }
+        fits
     }
 
     /// It is there, with this hash.
@@ -110,8 +131,10 @@ impl Chunks {
         if chunk >= self.count() || self.has(chunk) == is_held {
             return;
         }
-        self.held[chunk as usize / 64] ^= 1 << (chunk % 64);
+        let (word, bit) = (chunk as usize / 64, 1 << (chunk % 64));
+        self.held[word] ^= bit;
         if is_held {
+            self.came[word] |= bit;
             self.missing -= 1;
         } else {
             self.missing += 1;
@@ -119,8 +142,12 @@ impl Chunks {
     }
 }
 
+fn has_bit(words: &[u64], chunk: u32) -> bool {
+    words.get(chunk as usize / 64).is_some_and(|word| word >> (chunk % 64) & 1 == 1)
+}
+
 /// The hash of a chunk, a turn's share at a time.
-pub(super) async fn hash_of(bytes: &[u8]) -> Digest {
+pub async fn hash_of(bytes: &[u8]) -> Digest {
     let mut hash = Sha256::new();
     for piece in bytes.chunks(PIECE_BYTES) {
         spend(piece.len()).await;

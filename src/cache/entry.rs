@@ -22,6 +22,7 @@ use super::shelf::{Core, Found};
 use super::{Object, Version};
 use crate::crypto::Digest;
 use crate::limits::{CACHE_CHUNKS, CACHE_FLUSH_BYTES, CACHE_JOURNAL_BYTES};
+use crate::seal;
 
 /// A big part in the cache.
 pub struct Entry<F: Flash = BoardFlash> {
@@ -31,6 +32,7 @@ pub struct Entry<F: Flash = BoardFlash> {
     file: F::File,
     chunks: RefCell<Chunks>,
     is_stale: Cell<bool>,
+    is_sealed: Cell<bool>,
     journal: Mutex<Journal<F>>,
     told: Event,
 }
@@ -187,6 +189,7 @@ impl<F: Flash> Entry<F> {
             file,
             chunks: RefCell::new(chunks),
             is_stale: Cell::new(false),
+            is_sealed: Cell::new(false),
             journal: Mutex::new(journal),
             told: Event::new(),
         }
@@ -232,7 +235,21 @@ impl<F: Flash> Entry<F> {
         self.chunks.borrow().has(chunk)
     }
 
-    /// What a chunk must hash to, if it was here once.
+    /// Holds every chunk, those that are here and those that come, to what was sealed of it. `false` when that cannot
+    /// be, because another hash is recorded or the chunks are of another length: then the entry is not of what was
+    /// sealed, and goes on as it was.
+    pub fn hold_to(&self, sealed: &seal::Chunks<'_>) -> bool {
+        let holds = self.chunks.borrow_mut().hold_to(sealed);
+        self.is_sealed.set(self.is_sealed.get() || holds);
+        holds
+    }
+
+    /// Whether a seal says what its chunks are.
+    pub fn is_sealed(&self) -> bool {
+        self.is_sealed.get()
+    }
+
+    /// What a chunk must hash to, if it was here once or a seal says so.
     pub fn expected(&self, chunk: u32) -> Option<Digest> {
         self.chunks.borrow().expected(chunk)
     }
@@ -278,7 +295,7 @@ impl<F: Flash> Entry<F> {
     /// Writes a whole chunk. Every [`CACHE_FLUSH_BYTES`] what was written is flushed and recorded.
     ///
     /// # Errors
-    /// [`CacheError::Mismatch`] for a chunk that was here once and was another. After a failed flush, the chunks since
+    /// [`CacheError::Mismatch`] for a chunk that was here once, or was sealed, and was another. After a failed flush, the chunks since
     /// the one before count as missing again.
     pub async fn write(&self, chunk: u32, bytes: &[u8]) -> Result<(), CacheError> {
         let outcome = self.take(chunk, bytes).await;
@@ -287,19 +304,18 @@ impl<F: Flash> Entry<F> {
     }
 
     async fn take(&self, chunk: u32, bytes: &[u8]) -> Result<(), CacheError> {
-        let (range, expected) = {
+        let (range, expected, is_first) = {
             let chunks = self.chunks.borrow();
             if chunk >= chunks.count() || chunks.len_of(chunk) != bytes.len() {
                 return Err(CacheError::WrongLength { chunk, bytes: bytes.len() });
             }
-            (chunks.range(chunk), chunks.expected(chunk))
+            (chunks.range(chunk), chunks.expected(chunk), !chunks.came(chunk))
         };
         let hash = hash_of(bytes).await;
         if expected.is_some_and(|expected| expected != hash) {
             return Err(CacheError::Mismatch { chunk });
         }
         self.core.write(&self.file, range.start, bytes, Duty::Chunk).await?;
-        let is_first = expected.is_none();
         self.chunks.borrow_mut().put(chunk, hash);
         self.wake();
         let mut journal = self.journal.lock().await;

@@ -25,6 +25,8 @@ mod shelf;
 mod staging;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_sealed;
 mod upload;
 
 use std::fmt;
@@ -32,6 +34,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
+pub use chunks::{chunk_bytes_for, hash_of};
 pub use entry::Entry;
 pub use error::{CacheError, Duty, ReadError};
 pub use flash::{BoardFlash, Flash, Hold, Seen};
@@ -41,9 +44,8 @@ pub use staging::{Accepted, Staging};
 pub use upload::{Upload, UploadProgress, UploadStep};
 
 use crate::error::Report;
-use crate::limits::{CACHE_ETAG_BYTES, CACHE_SMALL_BYTES};
+use crate::limits::{CACHE_ETAG_BYTES, CACHE_SMALL_BYTES, RESOURCE_SEAL_BYTES};
 use crate::name::{Folder, ResourceName};
-use chunks::chunk_bytes_for;
 use format::Head;
 use names::{Ending, Stem};
 use shelf::{Core, Found, Shelved};
@@ -217,34 +219,46 @@ impl<F: Flash> Cache<F> {
         drop_entry(core, stem).await;
     }
 
-    /// Keeps a small part, boxed, beside its entry: to be called when there is one, for it goes when the entry goes.
+    /// Keeps a small part, boxed, beside its entry, and its seal, if it has one: to be called when there is an entry, for
+    /// both go when that goes.
+    ///
+    /// A cut in between leaves a new seal beside an old box, or the reverse: whether the two belong together, who boxed
+    /// the one and checks the other can tell.
     ///
     /// # Errors
-    /// What was kept before stays.
-    pub async fn keep_small(&self, folder: &Folder, name: &ResourceName, boxed: &[u8]) -> Result<(), CacheError> {
+    /// What was kept before may stay.
+    pub async fn keep_small(
+        &self,
+        folder: &Folder,
+        name: &ResourceName,
+        boxed: &[u8],
+        seal: Option<&[u8]>,
+    ) -> Result<(), CacheError> {
         let core = self.core()?;
-        if boxed.len() > CACHE_SMALL_BYTES {
-            return Err(CacheError::TooLong { bytes: boxed.len(), limit: CACHE_SMALL_BYTES });
-        }
         let stem = Stem::of(folder, name);
         let _gate = core.gate.lock().await;
-        let kept = stem.file(Ending::Kept);
-        if let Found::File(known, _) = core.read(&kept, CACHE_SMALL_BYTES as u64).await
-            && known == boxed
-        {
-            return Ok(());
-        }
         let outcome = async {
-            core.put(&stem.file(Ending::New), &kept, boxed, Duty::Small).await?;
-            core.flash.sync_names().await.map_err(CacheError::on(Duty::Small))
+            if let Some(seal) = seal {
+                keep(core, stem, Ending::Seal, seal, RESOURCE_SEAL_BYTES).await?;
+            }
+            keep(core, stem, Ending::Kept, boxed, CACHE_SMALL_BYTES as u64).await
         };
         core.told(outcome.await)
     }
 
     /// The small part that was kept. Whether it belongs to the entry, who boxed it can tell.
     pub async fn kept_small(&self, folder: &Folder, name: &ResourceName) -> Option<Vec<u8>> {
+        self.kept(folder, name, Ending::Kept, CACHE_SMALL_BYTES as u64).await
+    }
+
+    /// The seal that was kept. It proves itself, or nothing.
+    pub async fn kept_seal(&self, folder: &Folder, name: &ResourceName) -> Option<Vec<u8>> {
+        self.kept(folder, name, Ending::Seal, RESOURCE_SEAL_BYTES).await
+    }
+
+    async fn kept(&self, folder: &Folder, name: &ResourceName, ending: Ending, limit: u64) -> Option<Vec<u8>> {
         let core = self.core.as_ref().ok()?;
-        match core.read(&Stem::of(folder, name).file(Ending::Kept), CACHE_SMALL_BYTES as u64).await {
+        match core.read(&Stem::of(folder, name).file(ending), limit).await {
             Found::File(bytes, _) => Some(bytes),
             Found::Nothing | Found::Unreadable(_) => None,
         }
@@ -338,6 +352,27 @@ fn retire<F: Flash>(core: &Core<F>, stem: Stem) {
     if let Some(entry) = live {
         entry.retire();
     }
+}
+
+/// Puts a small file beside an entry, unless it is there as it is. The gate is held.
+async fn keep<F: Flash>(
+    core: &Core<F>,
+    stem: Stem,
+    ending: Ending,
+    bytes: &[u8],
+    limit: u64,
+) -> Result<(), CacheError> {
+    if bytes.len() as u64 > limit {
+        return Err(CacheError::TooLong { bytes: bytes.len(), limit: usize::try_from(limit).unwrap_or(usize::MAX) });
+    }
+    let file = stem.file(ending);
+    if let Found::File(known, _) = core.read(&file, limit).await
+        && known == bytes
+    {
+        return Ok(());
+    }
+    core.put(&stem.file(Ending::New), &file, bytes, Duty::Small).await?;
+    core.flash.sync_names().await.map_err(CacheError::on(Duty::Small))
 }
 
 async fn drop_entry<F: Flash>(core: &Core<F>, stem: Stem) {

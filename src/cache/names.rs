@@ -26,6 +26,8 @@ pub(super) enum Ending {
     Journal,
     /// The boxed small part of an offline board.
     Kept,
+    /// The seal of that.
+    Seal,
     /// One of the above that is being written; a leftover when found at start.
     New,
     /// A damaged index, journal or upload record.
@@ -39,11 +41,12 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Big,
         Self::Index,
         Self::Journal,
         Self::Kept,
+        Self::Seal,
         Self::New,
         Self::Bad,
         Self::BadData,
@@ -57,6 +60,7 @@ impl Ending {
             Self::Index => "idx",
             Self::Journal => "jnl",
             Self::Kept => "kept",
+            Self::Seal => "seal",
             Self::New => "new",
             Self::Bad => "bad",
             Self::BadData => "bad-data",

@@ -106,7 +106,8 @@ impl<F: Flash> Offline<F> {
         let mut stems = BTreeMap::new();
         let seen = self.core.flash.list().await.map_err(CacheError::on(Duty::Directory))?;
         for Seen { name, bytes } in &seen {
-            if let Named::Resource(stem, Ending::Big | Ending::Index | Ending::Journal | Ending::Kept) = Named::of(name)
+            if let Named::Resource(stem, ending) = Named::of(name)
+                && matches!(ending, Ending::Big | Ending::Index | Ending::Journal | Ending::Kept | Ending::Seal)
             {
                 *stems.entry(stem).or_insert(0) += bytes;
             }

@@ -53,7 +53,7 @@ impl Run {
         entry.finish().await?;
         self.promised.whole.insert(of, number);
         assert_eq!(content_of(&entry).await.ok().unwrap_or_else(|| content.clone()), content, "{of}");
-        let _kept = self.cache.keep_small(&folder(), &name, &[number]).await;
+        let _kept = self.cache.keep_small(&folder(), &name, &[number], Some(&[number; 40])).await;
         Ok(())
     }
 

@@ -258,7 +258,7 @@ impl<F: Flash> Core<F> {
 
     /// Takes all names of a resource. Index and journal first: without them the rest is nothing.
     pub(super) async fn drop_files(&self, stem: Stem) -> Result<(), CacheError> {
-        for ending in [Ending::Index, Ending::Journal, Ending::Kept, Ending::New, Ending::Big] {
+        for ending in [Ending::Index, Ending::Journal, Ending::Kept, Ending::Seal, Ending::New, Ending::Big] {
             self.flash.remove(&stem.file(ending)).await.map_err(CacheError::on(Duty::Evict))?;
         }
         Ok(())

@@ -131,7 +131,7 @@ fn what_is_stored_is_found_again_by_the_next_run() {
         let entry = store(&cache, "m", version(1), &content).await.expect("stored");
         entry.finish().await.expect("twice is fine");
         assert!(entry.is_whole());
-        cache.keep_small(&folder(), &name("m"), b"boxed").await.expect("kept");
+        cache.keep_small(&folder(), &name("m"), b"boxed", None).await.expect("kept");
         cache.settle().await;
     });
     run(async {
@@ -342,7 +342,7 @@ fn the_least_recently_used_makes_room_and_what_is_in_use_stays() {
         for of in ["a", "b", "c"] {
             drop(store(&cache, of, version(1), &content).await.expect("room"));
         }
-        cache.keep_small(&folder(), &name("b"), b"b").await.expect("kept");
+        cache.keep_small(&folder(), &name("b"), b"b", Some(b"seal")).await.expect("kept");
         let used = cache.entry(&folder(), &name("a"), &version(1)).await.expect("there");
         drop(cache.entry(&folder(), &name("c"), &version(1)).await.expect("there"));
         // Too much even for an empty cache: nothing goes.
@@ -356,6 +356,7 @@ fn the_least_recently_used_makes_room_and_what_is_in_use_stays() {
         drop(store(&cache, "d", version(1), &content).await.expect("room"));
         assert!(cache.entry(&folder(), &name("b"), &version(1)).await.is_none(), "the least recently used");
         assert_eq!(cache.kept_small(&folder(), &name("b")).await, None);
+        assert_eq!(cache.kept_seal(&folder(), &name("b")).await, None, "with its entry");
         for of in ["a", "c", "d"] {
             assert!(cache.entry(&folder(), &name(of), &version(1)).await.is_some(), "{of}");
         }
@@ -471,8 +472,8 @@ fn what_is_too_long_is_refused_at_its_bound() {
         assert!(!matches!(begin(most, 1).await, Err(CacheError::Unfit { .. })));
         assert!(matches!(begin(most + 1, 1).await, Err(CacheError::Unfit { .. })));
         let small = vec![1; CACHE_SMALL_BYTES + 1];
-        assert!(matches!(cache.keep_small(&folder(), &name("m"), &small).await, Err(CacheError::TooLong { .. })));
-        cache.keep_small(&folder(), &name("m"), &small[1..]).await.expect("at the bound");
+        assert!(matches!(cache.keep_small(&folder(), &name("m"), &small, None).await, Err(CacheError::TooLong { .. })));
+        cache.keep_small(&folder(), &name("m"), &small[1..], None).await.expect("at the bound");
         // An object without a byte is whole at once.
         let empty = cache.begin(&folder(), &name("empty"), &version(1), &object(b"", "e")).await.expect("begun");
         empty.finish().await.expect("whole");

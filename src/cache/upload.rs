@@ -274,6 +274,11 @@ impl<F: Flash> Upload<F> {
         self.chunks.borrow().count()
     }
 
+    /// What each chunk hashes to.
+    pub fn hashes(&self) -> Vec<Digest> {
+        self.chunks.borrow().hashes().to_vec()
+    }
+
     /// Where a chunk lies in the big part; empty for one that there is not.
     pub fn chunk_range(&self, chunk: u32) -> Range<u64> {
         self.chunks.borrow().range(chunk)

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! One worker, until a range takes long; then up to four, which is what fills a long thin link. A reader that leaves
-//! stops nothing. A download that failed leaves what it has: the next one goes on from there.
+//! stops nothing. A download that failed leaves what it has: the next one goes on from there. A chunk that is not what
+//! was sealed is fetched once more by itself; the same again ends the download.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,9 +19,10 @@ use smol::lock::{Mutex, MutexGuardArc};
 use smol::{LocalExecutor, Task};
 
 use super::error::ResourceError;
+use super::sealed::Forged;
 use super::small::Target;
-use crate::cache::Entry;
-use crate::cloud::{Cdn, CdnError};
+use crate::cache::{CacheError, Entry};
+use crate::cloud::{Cdn, CdnRead};
 use crate::limits::{DOWNLOAD_WORKERS, DOWNLOADS, SEGMENT_FIRST_BYTES, SEGMENT_LONGEST_BYTES, SEGMENT_SLOW};
 use crate::net::Clock;
 
@@ -283,24 +285,31 @@ impl Download {
 
     /// One range, chunk by chunk.
     async fn fetch(&self, segment: Range<u32>, buffer: &mut Vec<u8>) -> Result<(), ResourceError> {
-        let Target { folder, name, .. } = &*self.target;
         let entry = &self.entry;
         let range = entry.chunk_range(segment.start).start..entry.chunk_range(segment.end - 1).end;
-        let mut read = self.cdn.read(folder, name, &entry.object().etag, range).await?;
+        let mut read = self.read(range).await?;
         for chunk in segment {
             let range = entry.chunk_range(chunk);
-            let bytes = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            buffer.resize(bytes, 0);
-            let mut filled = 0;
-            while filled < bytes {
-                match read.chunk(&mut buffer[filled..]).await? {
-                    // The range is longer than the object, whose tag is the same all the same.
-                    0 => return Err(CdnError::Changed.into()),
-                    bytes => filled += bytes,
+            buffer.resize(usize::try_from(range.end - range.start).unwrap_or(usize::MAX), 0);
+            read.fill(buffer).await?;
+            match entry.write(chunk, buffer).await {
+                // Nobody else can say what it should have been.
+                Err(CacheError::Mismatch { .. }) if entry.is_sealed() => {
+                    log::warn!("chunk {chunk} of a model came as something else than was sealed: it is fetched again");
+                    self.read(range).await?.fill(buffer).await?;
+                    match entry.write(chunk, buffer).await {
+                        Err(CacheError::Mismatch { .. }) => return Err(Forged::Chunk { chunk: chunk.into() }.refuse()),
+                        written => written?,
+                    }
                 }
+                written => written?,
             }
-            entry.write(chunk, buffer).await?;
         }
         Ok(())
+    }
+
+    async fn read(&self, range: Range<u64>) -> Result<CdnRead, ResourceError> {
+        let Target { folder, name, .. } = &*self.target;
+        Ok(self.cdn.read(folder, name, &self.entry.object().etag, range).await?)
     }
 }

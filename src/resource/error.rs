@@ -8,7 +8,7 @@ use super::vault::VaultRefused;
 use crate::cache::{CacheError, ReadError};
 use crate::cloud::{CdnError, CloudError, Role};
 use crate::crypto::UnsealError;
-use crate::error::{Code, Explain};
+use crate::error::{Code, Explain, Report};
 use crate::limits::SMALL_BYTES;
 use crate::net::NetError;
 
@@ -68,6 +68,12 @@ pub enum ResourceError {
     },
     /// The parts do not make a whole.
     Damaged(Damage),
+    /// It is sealed, and what was found is not what was sealed. What exactly is in this board's log alone.
+    NotAuthentic,
+    /// It has no seal, and this board demands one.
+    Unsealed,
+    /// What this board demands of resources cannot be told.
+    Trust(Report),
     /// The box of an upload that waits does not open any more.
     Vault(VaultRefused),
     /// The board gives no randomness, no memory, or no state directory.
@@ -91,6 +97,9 @@ impl ResourceError {
             | Self::Unknown
             | Self::RoleTooLow { .. }
             | Self::Damaged(_)
+            | Self::NotAuthentic
+            | Self::Unsealed
+            | Self::Trust(_)
             | Self::Vault(_)
             | Self::Board(_)
             | Self::Stopping => false,
@@ -106,10 +115,18 @@ impl ResourceError {
                 CloudError::Net { .. } | CloudError::Protocol { .. } => false,
             },
             // What lies staged cannot be read back, or not be opened.
-            Self::Staged(_) | Self::Vault(_) | Self::RoleTooLow { .. } | Self::Damaged(_) | Self::Unknown => true,
+            Self::Staged(_)
+            | Self::Vault(_)
+            | Self::RoleTooLow { .. }
+            | Self::Damaged(_)
+            | Self::NotAuthentic
+            | Self::Unsealed
+            | Self::Unknown => true,
             Self::Shared(error) => error.is_final(),
             // Refused by the CDN, too: keys are changed in `cdn.yaml`, which the next log-in reads anew.
-            Self::Cdn(_) | Self::Cache(_) | Self::Offline { .. } | Self::Board(_) | Self::Stopping => false,
+            Self::Cdn(_) | Self::Cache(_) | Self::Offline { .. } | Self::Trust(_) | Self::Board(_) | Self::Stopping => {
+                false
+            }
         }
     }
 }
@@ -193,6 +210,9 @@ impl fmt::Display for ResourceError {
                 write!(f, "uploads need the role {needed} or one above it, this user has {held}")
             }
             Self::Damaged(damage) => damage.fmt(f),
+            Self::NotAuthentic => f.write_str("what was found of this resource is not what was sealed"),
+            Self::Unsealed => f.write_str("this resource has no seal, and this board demands one"),
+            Self::Trust(report) => f.write_str(&report.message),
             Self::Vault(_) => f.write_str("the upload that waited cannot be opened any more"),
             Self::Board(_) => f.write_str("the board has no randomness, memory or state directory for it"),
             Self::Stopping => f.write_str("the agent ends"),
@@ -217,6 +237,9 @@ impl error::Error for ResourceError {
             Self::Damaged(Damage::SmallLength { .. } | Damage::BigMissing)
             | Self::Unknown
             | Self::RoleTooLow { .. }
+            | Self::NotAuthentic
+            | Self::Unsealed
+            | Self::Trust(_)
             | Self::Stopping => None,
         }
     }
@@ -234,6 +257,9 @@ impl Explain for ResourceError {
             Self::Unknown => Code::ResourceUnknown,
             Self::RoleTooLow { .. } => Code::RoleTooLow,
             Self::Damaged(_) | Self::Vault(_) => Code::ResourceDamaged,
+            Self::NotAuthentic => Code::ResourceNotAuthentic,
+            Self::Unsealed => Code::ResourceUnsealed,
+            Self::Trust(report) => report.code,
             Self::Board(_) => Code::StateUnavailable,
             Self::Stopping => Code::Internal,
             Self::Shared(error) => error.code(),
@@ -270,6 +296,13 @@ impl Explain for ResourceError {
                 "wait until the upload that may be under way has ended, then try again; if it stays, upload it again"
                     .into()
             }
+            Self::NotAuthentic => {
+                "check [keys] resource_salt, and wait until an upload that may be under way has ended; if it stays, \
+                 upload the resource again"
+                    .into()
+            }
+            Self::Unsealed => "upload the model again with this loader, or see azaion-loader trust --help".into(),
+            Self::Trust(report) => report.next.clone(),
             Self::Damaged(_) | Self::Vault(_) | Self::Staged(_) => "upload the resource again".into(),
             Self::Board(_) => "check [state] dir and the board's free memory".into(),
             Self::Stopping => "try again when the agent runs again".into(),

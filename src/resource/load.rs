@@ -1,7 +1,7 @@
 //! From a name to a model: which parts there are and where the big one comes from.
 //!
 //! Everything that can be told before the first byte is told here: an unknown name, a wrong key, parts that do not belong
-//! together, a damaged end.
+//! together, a damaged end, a seal that is missing or does not hold.
 
 use std::rc::Rc;
 
@@ -11,10 +11,11 @@ use super::error::{Damage, NotKept, ResourceError};
 use super::join::{END_BYTES, Join, Shape, end_to_ask, join_tiny};
 use super::login::{Guest, Login};
 use super::model::{Feed, Model, Origin};
+use super::sealed::{End, end_at_cdn, object_at_cdn};
 use super::small::{Found, Small, Target};
 use super::{Held, Models};
 use crate::cache::{Entry, Object};
-use crate::cloud::{CdnError, CloudError, Tail};
+use crate::cloud::{Cdn, CdnError, CloudError, Tail};
 use crate::crypto::{Unsealer, unseal};
 use crate::limits::WHOLE_AT_ONCE_BYTES;
 use crate::name::{Folder, ResourceName};
@@ -57,7 +58,35 @@ impl Models {
         }
     }
 
-    /// A resource that was never split: only the API's own layer is taken off.
+    /// A resource whose small part is here, if this board takes it as it is.
+    async fn open(
+        self: &Rc<Self>,
+        guest: &Guest,
+        folder: &Folder,
+        name: &ResourceName,
+        small: &Small,
+        ask: bool,
+    ) -> Result<Model, ResourceError> {
+        if small.seal.is_none() {
+            self.admit_unsealed().await?;
+        }
+        let model = self.open_parts(guest, folder, name, small, ask).await?;
+        if small.seal.is_some() {
+            self.parts.trust.sealed_accepted().await;
+        }
+        Ok(model)
+    }
+
+    /// Refuses what has no seal where the board demands one.
+    async fn admit_unsealed(&self) -> Result<(), ResourceError> {
+        match self.parts.trust.may_be_unsealed().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ResourceError::Unsealed),
+            Err(report) => Err(ResourceError::Trust(report)),
+        }
+    }
+
+    /// A resource that was never split: TLS alone proves it, and only the API's own layer is taken off.
     async fn open_whole(&self, login: &Login, folder: &Folder, name: &ResourceName) -> Result<Model, ResourceError> {
         let asked = self.parts.api.resource(&login.session, &self.parts.hardware, folder, name.as_str()).await;
         let body = match asked {
@@ -65,6 +94,8 @@ impl Models {
             Err(CloudError::Unknown { .. }) => return Err(ResourceError::Unknown),
             Err(error) => return Err(error.into()),
         };
+        // Not before it is known: what is not there is unknown, whatever the board demands.
+        self.admit_unsealed().await?;
         if body.length().is_none_or(|length| length > WHOLE_AT_ONCE_BYTES) {
             return Ok(Model::whole(body, Unsealer::new(&login.api_key)));
         }
@@ -74,8 +105,8 @@ impl Models {
         Ok(Model::memory(Zeroizing::new(plain.expose().to_vec())))
     }
 
-    /// A resource whose small part is here; `ask` when the API can be reached.
-    async fn open(
+    /// Both parts of a resource; `ask` when the API can be reached.
+    async fn open_parts(
         self: &Rc<Self>,
         guest: &Guest,
         folder: &Folder,
@@ -86,38 +117,42 @@ impl Models {
         let target = Target::of(folder, name, small);
         // Who comes second follows the download that the first one begins.
         let gate = self.downloads.gate(&target).await;
-        let running = self.downloads.find(&target);
+        let running = self.downloads.find(&target).filter(|running| small.binds(running.entry()));
         let entry = match &running {
             Some(download) => Some(Rc::clone(download.entry())),
-            None => self.parts.cache.entry(folder, name, &small.version).await,
+            None => self.entry_of(&target, small).await,
         };
-        if let Some(entry) = entry
-            && let Some(end) = end_of(&entry, Shape::of(&small.bytes, entry.object().size)?).await
-        {
+        let mut on_flash = None;
+        if let Some(entry) = entry {
+            on_flash = end_of(&entry, Shape::of(&small.bytes, entry.object().size)?).await;
             // The end is on flash, and was verified. The rest may be, too, or is asked for when it is missing.
-            let object = entry.object().clone();
-            if entry.is_whole() || running.is_some() {
-                return self.joined(guest, target, small, object, &end, Feed::Kept(entry, running));
+            if let Some(end) = &on_flash
+                && (entry.is_whole() || running.is_some())
+            {
+                let object = entry.object().clone();
+                return self.joined(guest, target, small, object, end, Feed::Kept(entry, running));
             }
         }
         let login = guest.login().map(|login| &**login);
         let known = if ask { self.cdn(login).await? } else { self.cdn_known(login).await? };
         let cdn = known.ok_or(ResourceError::Offline { cause: None, why: NotKept::Incomplete })?;
-        let Tail { size, etag, bytes: end, mark } = cdn.tail(folder, name, end_to_ask(&small.bytes)).await?;
-        // An upload by an agent says whose big part it is: a new one whose small part is still on its way is told.
-        if mark.is_some_and(|mark| mark != small.version.to_string()) {
-            return Err(CdnError::Changed.into());
-        }
-        let object = Object { size, etag };
-        let shape = Shape::of(&small.bytes, size)?;
+        let end = match (&small.seal, on_flash) {
+            (None, _) => unsealed_end_at_cdn(&cdn, &target, small).await?,
+            (Some(seal), None) => end_at_cdn(&cdn, &target, seal).await?,
+            (Some(seal), Some(bytes)) => {
+                End { object: object_at_cdn(&cdn, &target, seal).await?, bytes, first_chunk: None }
+            }
+        };
+        let object = end.object.clone();
+        let shape = Shape::of(&small.bytes, object.size)?;
         if shape.is_tiny() {
-            let model = self.joined(guest, Rc::clone(&target), small, object.clone(), &end, Feed::Direct(None))?;
-            self.put_tiny(&target, &object, &end).await;
+            let model = self.joined(guest, Rc::clone(&target), small, object, &end.bytes, Feed::Direct(None))?;
+            self.put_tiny(&target, small, &end).await;
             return Ok(model);
         }
         // Before a byte is written: with a wrong key nothing is worth keeping.
-        Join::begin(&self.resource_key, shape, &small.bytes, end_bytes(&end, shape, small)?)?;
-        let feed = match self.parts.cache.begin(folder, name, &small.version, &object).await {
+        Join::begin(&self.resource_key, shape, &small.bytes, end_bytes(&end.bytes, shape, small)?)?;
+        let feed = match self.begin_entry(&target, small, &end).await {
             Ok(entry) => {
                 let parts = &self.parts;
                 match self.downloads.begin(&target, &entry, cdn, &parts.clock, &parts.executor) {
@@ -131,7 +166,7 @@ impl Models {
             }
         };
         drop(gate);
-        self.joined(guest, target, small, object, &end, feed)
+        self.joined(guest, target, small, object, &end.bytes, feed)
     }
 
     /// Both parts and where the rest of the big one comes from: a model.
@@ -149,16 +184,17 @@ impl Models {
             return Ok(Model::memory(join_tiny(&self.resource_key, &small.bytes, end)?));
         }
         let (join, head) = Join::begin(&self.resource_key, shape, &small.bytes, end_bytes(end, shape, small)?)?;
-        let origin = Origin { models: Rc::clone(self), guest: guest.clone(), target, object };
+        let seal = small.seal.clone();
+        let origin = Origin { models: Rc::clone(self), guest: guest.clone(), target, object, seal };
         Ok(Model::parts(join, head, origin, feed))
     }
 
     /// A big part that came whole with its end is written at once. Failures cost a request next time.
-    async fn put_tiny(&self, target: &Target, object: &Object, big: &[u8]) {
+    async fn put_tiny(&self, target: &Target, small: &Small, end: &End) {
         let written = async {
-            let entry = self.parts.cache.begin(&target.folder, &target.name, &target.version, object).await?;
+            let entry = self.begin_entry(target, small, end).await?;
             if !entry.has(0) {
-                entry.write(0, big).await?;
+                entry.write(0, &end.bytes).await?;
             }
             entry.finish().await
         };
@@ -166,6 +202,17 @@ impl Models {
             log::warn!("a model is not kept: {}", crate::error::chain(&error));
         }
     }
+}
+
+/// The end of a big part at the CDN that no seal tells of.
+async fn unsealed_end_at_cdn(cdn: &Cdn, target: &Target, small: &Small) -> Result<End, ResourceError> {
+    let asked = end_to_ask(&small.bytes);
+    let Tail { size, etag, bytes, mark } = cdn.tail(&target.folder, &target.name, asked).await?;
+    // An upload by an agent says whose big part it is: a new one whose small part is still on its way is told.
+    if mark.is_some_and(|mark| mark != small.version.to_string()) {
+        return Err(CdnError::Changed.into());
+    }
+    Ok(End { object: Object { size, etag }, bytes, first_chunk: None })
 }
 
 /// The end of a big part that is on flash, verified; `None` when it is not, or not any more.

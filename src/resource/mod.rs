@@ -3,14 +3,15 @@
 //! ```text
 //!   load     small part: API ──┐                     ┌─ whole on flash: read, verified chunk by chunk
 //!            (or its box)      ├─ version ── entry? ─┼─ not whole: one shared download, followed ──┬─ decrypt ── client
-//!            big part ─────────┘                     └─ no room: straight from the CDN ────────────┘
+//!            seal, big part ───┘                     └─ no room: straight from the CDN ────────────┘
 //!
-//!   upload   client ── seal, split ── staged on flash ── accepted ── CDN ── confirmed ── API ── cache entry
+//!   upload   client ── encrypt, split ── staged on flash ── accepted ── big: CDN ── confirmed ── seal, small: API ── entry
 //! ```
 //!
 //! CONTRACT section 5 is the format. In memory a model is one piece at a time, whatever its size. This room must never
 //! write plain text to flash, never join parts of which it knows that they are of two uploads, never publish a small part
-//! before its big one is confirmed, and never serve a user what only another one has loaded.
+//! before its big one is confirmed and its seal is there, never use a byte of a sealed big part before its chunk's hash
+//! was compared, and never serve a user what only another one has loaded.
 
 mod download;
 mod error;
@@ -21,6 +22,7 @@ mod model;
 mod publish;
 #[cfg(test)]
 mod samples;
+mod sealed;
 mod small;
 mod splitter;
 mod upload;
@@ -28,6 +30,7 @@ mod vault;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,6 +41,7 @@ use crate::cache::{Cache, CacheFacts};
 use crate::cloud::{Api, Cdn, CdnClock, RetryPolicy, Role, Session};
 use crate::config;
 use crate::crypto::{AesKey, HardwareHash, Salts};
+use crate::error::Report;
 use crate::net::{Client, Clock};
 use crate::secret::Credentials;
 
@@ -50,6 +54,21 @@ pub use vault::VaultRefused;
 use download::Downloads;
 use login::{Login, Offline};
 use publish::Publisher;
+
+/// What is answered when it is known.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// What the board demands of resources.
+pub trait ResourceTrust {
+    /// Whether a resource without a seal may be served; one that was never split has none, either.
+    ///
+    /// # Errors
+    /// It cannot be told: the resource is then not served, and the report says why.
+    fn may_be_unsealed(&self) -> Answer<'_, Result<bool, Report>>;
+
+    /// A sealed resource was opened: its seal, its small part and its lengths were right.
+    fn sealed_accepted(&self) -> Answer<'_, ()>;
+}
 
 /// What this room is made of.
 pub struct ModelParts {
@@ -69,6 +88,8 @@ pub struct ModelParts {
     pub offline: bool,
     /// The least role that may upload.
     pub upload_role: Role,
+    /// What this board demands of resources.
+    pub trust: Rc<dyn ResourceTrust>,
     /// Where the board's salt lies.
     pub state_dir: PathBuf,
     /// Where downloads and uploads run on.

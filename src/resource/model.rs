@@ -4,8 +4,9 @@
 //!   Kept(chunks of an entry) ── unreadable, or the download cannot write ──→ Direct(range of the CDN)
 //! ```
 //!
-//! Of a chunk only what was verified is decrypted; a damaged one is fetched again first. Both feeds give whole blocks of
-//! the big part, in order, so that one decryptor runs through, whichever they come from.
+//! Of a chunk only what was verified is decrypted; a damaged one is fetched again first. Straight from the CDN a sealed
+//! big part comes chunk by chunk, too, and each is compared with the seal. Both feeds give whole blocks of the big part,
+//! in order, so that one decryptor runs through, whichever they come from.
 
 use std::rc::Rc;
 
@@ -15,13 +16,15 @@ use super::download::Download;
 use super::error::{NotKept, ResourceError};
 use super::join::Join;
 use super::login::Guest;
+use super::sealed::{fetch_again, is_chunk};
 use super::small::Target;
 use super::{Damage, Models};
 use crate::cache::{CacheError, Entry, Object, ReadError};
-use crate::cloud::{CdnError, CdnRead, ResourceBody};
+use crate::cloud::{CdnRead, ResourceBody};
 use crate::crypto::Unsealer;
 use crate::limits::{CHUNK_REPAIRS, PIECE_BYTES};
 use crate::net::turn;
+use crate::seal::ResourceSeal;
 
 /// A model, or a resource that was never split, decrypted.
 pub struct Model {
@@ -48,7 +51,9 @@ impl Model {
     /// Two parts, of which `head` is the plain text of the small one.
     pub(super) fn parts(join: Join, head: Zeroizing<Vec<u8>>, origin: Origin, feed: Feed) -> Self {
         let length = Some(head.len() as u64 + join.left());
-        let parts = Parts { join, head: Some(head), origin, feed, buffer: Vec::new(), at: 0, kept: 0, position: 0 };
+        let sent = Zeroizing::default();
+        let parts =
+            Parts { join, head: Some(head), sent, origin, feed, buffer: Vec::new(), at: 0, kept: 0, position: 0 };
         Self { source: Source::Parts(Box::new(parts)), length }
     }
 
@@ -88,6 +93,8 @@ pub(super) struct Origin {
     pub(super) guest: Guest,
     pub(super) target: Rc<Target>,
     pub(super) object: Object,
+    /// What every chunk of the big part is compared with.
+    pub(super) seal: Option<Rc<ResourceSeal>>,
 }
 
 /// Where the big part comes from.
@@ -102,6 +109,8 @@ struct Parts {
     join: Join,
     /// The plain text of the small part: goes out first.
     head: Option<Zeroizing<Vec<u8>>>,
+    /// The same while it is going out.
+    sent: Zeroizing<Vec<u8>>,
     origin: Origin,
     feed: Feed,
     /// Bytes of the big part: decrypted up to `at`, of which the last `kept` came out as the last piece.
@@ -115,11 +124,14 @@ struct Parts {
 impl Parts {
     async fn next(&mut self) -> Result<Option<&[u8]>, ResourceError> {
         if let Some(head) = self.head.take() {
-            self.buffer.clear();
-            self.buffer.extend_from_slice(&head);
-            self.at = self.buffer.len();
-            return Ok(Some(&self.buffer));
+            // What its first chunk tells is told before a byte is out.
+            if self.origin.seal.is_some() {
+                self.fill().await?;
+            }
+            self.sent = head;
+            return Ok(Some(&self.sent));
         }
+        self.sent = Zeroizing::default();
         loop {
             if self.at == self.buffer.len() {
                 if self.position == self.origin.object.size {
@@ -158,16 +170,8 @@ impl Parts {
                 *read = Some(Box::new(self.origin.read_from(self.position).await?));
             }
             if let Some(read) = read {
-                let left = usize::try_from(read.remaining()).unwrap_or(usize::MAX);
-                self.buffer.resize(left.min(PIECE_BYTES), 0);
-                let mut filled = 0;
-                while filled < self.buffer.len() {
-                    match read.chunk(&mut self.buffer[filled..]).await? {
-                        0 => return Err(CdnError::Changed.into()),
-                        bytes => filled += bytes,
-                    }
-                }
-                self.position += filled as u64;
+                self.origin.next(read, self.position, &mut self.buffer).await?;
+                self.position += self.buffer.len() as u64;
             }
         }
         Ok(())
@@ -256,6 +260,25 @@ impl Origin {
         let Target { folder, name, .. } = &*self.target;
         let range = position..self.object.size;
         Ok(self.cdn().await?.read(folder, name, &self.object.etag, range).await?)
+    }
+
+    /// The next bytes straight from the CDN: a piece, or of a sealed big part the next chunk, compared with the seal.
+    async fn next(&self, read: &mut CdnRead, position: u64, buffer: &mut Vec<u8>) -> Result<(), ResourceError> {
+        let left = usize::try_from(read.remaining()).unwrap_or(usize::MAX);
+        let Some(seal) = &self.seal else {
+            buffer.resize(left.min(PIECE_BYTES), 0);
+            return Ok(read.fill(buffer).await?);
+        };
+        // A feed changes between two chunks only, and those of an entry are the seal's.
+        let chunk = position / seal.big().chunk_bytes();
+        let range = seal.big().range(chunk);
+        buffer.resize(usize::try_from(range.end - position).unwrap_or(usize::MAX).min(left), 0);
+        read.fill(buffer).await?;
+        if !is_chunk(seal, chunk, buffer).await {
+            let cdn = self.cdn().await?;
+            fetch_again(&cdn, &self.target, &self.object, seal, chunk, buffer).await?;
+        }
+        Ok(())
     }
 
     async fn cdn(&self) -> Result<Rc<crate::cloud::Cdn>, ResourceError> {

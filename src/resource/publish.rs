@@ -1,10 +1,13 @@
-//! Brings accepted uploads to the clouds: the big part to the CDN, then, when it is confirmed there, the small one to
-//! the API, and last the staged file becomes the cache's own entry.
+//! Brings accepted uploads to the clouds: the big part to the CDN, then, when it is confirmed there, the seal and after it
+//! the small part to the API, and last the staged file becomes the cache's own entry.
 //!
 //! ```text
-//!   staged ─┬─ one part: put ─────────────────────────────────────┬─ confirmed ── small part ── entry of the cache
-//!           └─ begun ── part 1 … n, each journaled ── finished ───┘
+//!   staged ─┬─ one part: put ────────────────────────────────────┬─ confirmed ── seal ── small part ── entry
+//!           └─ begun ── part 1 … n, each journaled ── finished ──┘
 //! ```
+//!
+//! A seal is made anew for each attempt, and never stands behind its small part: whoever has the new small part finds a
+//! seal that fits it.
 //!
 //! Each step is durable before the next begins, and each can be made twice. A cloud that is away is waited for without
 //! end; a refusal for good ends the upload. Two uploads of one resource are never sent side by side: the newer one waits
@@ -25,6 +28,7 @@ use super::Models;
 use super::error::ResourceError;
 use super::join::END_BYTES;
 use super::login::{Guest, Login};
+use super::small::Small;
 use super::upload::Outcome;
 use crate::cache::{ReadError, Upload, UploadStep};
 use crate::cloud::{Cdn, CdnError, PutError};
@@ -182,7 +186,7 @@ impl Models {
             // newer upload, mends that.
             if upload.progress().confirmed.is_some() && !error.is_away() {
                 log::error!(
-                    "the small part of an upload cannot be published, it is kept for a log-in: {}",
+                    "seal or small part of an upload cannot be published, both are kept for a log-in: {}",
                     chain(&error)
                 );
                 let _nobody_listens = tell.try_send(Err(error));
@@ -213,7 +217,8 @@ impl Models {
         let (folder, name) = (upload.folder(), upload.name());
         // Before anything is sent: a small part that does not open would leave a big one without it.
         let vault = self.vault(&Guest::Login(Rc::clone(login))).await?;
-        let small = vault.open(folder, name, upload.small_boxed()).map_err(ResourceError::Vault)?;
+        let small = vault.open(folder, name, upload.small_boxed()).map_err(ResourceError::Vault)?.small;
+        let seal = self.seal_upload(upload, small.expose()).await?;
         let cdn = self.cdn_for_upload(login).await?;
         if let Some(confirmed) = upload.progress().confirmed {
             // Hours may lie between: a small part is never put beside somebody else's big one.
@@ -239,13 +244,11 @@ impl Models {
         if upload.is_superseded() {
             return Ok(Attempt::Superseded);
         }
+        self.parts.api.put_resource(&login.session, folder, &name.seal(), seal.bytes()).await?;
         self.parts.api.put_resource(&login.session, folder, &name.small(), small.expose()).await?;
         upload.publish().await?;
-        if self.parts.offline
-            && let Err(error) = self.parts.cache.keep_small(folder, name, upload.small_boxed()).await
-        {
-            log::warn!("a small part is not kept for offline use: {}", chain(&error));
-        }
+        let small = Small::new(small.expose().to_vec())?.sealed(seal);
+        self.keep(&Guest::Login(Rc::clone(login)), folder, name, &small).await;
         Ok(Attempt::Published)
     }
 

@@ -1,6 +1,7 @@
 //! The small part: asked of the API, or taken out of its box when the API cannot be reached.
 //!
-//! The version of a resource is the SHA-256 of its small part: every upload draws a fresh IV, which stands in it.
+//! The version of a resource is the SHA-256 of its small part: every upload draws a fresh IV, which stands in it. With the
+//! small part comes its seal, if it has one; a small part whose seal does not fit must never leave here.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,16 +12,20 @@ use smol::future::or;
 use super::Models;
 use super::error::{Damage, NotKept, ResourceError, is_unreachable};
 use super::login::{Guest, Login};
+use super::sealed::Forged;
 use crate::cache::Version;
 use crate::cloud::CloudError;
 use crate::crypto::{Digest, unseal};
-use crate::limits::{OFFLINE_REST, OFFLINE_TRY, SMALL_BYTES, SMALL_SEALED_BYTES};
+use crate::limits::{OFFLINE_REST, OFFLINE_TRY, SEAL_TRIES, SMALL_BYTES, SMALL_SEALED_BYTES};
 use crate::name::{Folder, ResourceName};
+use crate::seal::ResourceSeal;
 
 /// A small part.
 pub(super) struct Small {
     pub(super) bytes: Vec<u8>,
     pub(super) version: Version,
+    /// What proves it and the big part; its tag is right, and it is of this small part.
+    pub(super) seal: Option<Rc<ResourceSeal>>,
 }
 
 /// Where a small part comes from.
@@ -40,7 +45,16 @@ impl Small {
             return Err(ResourceError::Damaged(Damage::SmallLength { bytes: bytes.len() }));
         }
         let version = Version(*Digest::of(&bytes).as_bytes());
-        Ok(Self { bytes, version })
+        Ok(Self { bytes, version, seal: None })
+    }
+
+    /// The same with its seal.
+    pub(super) fn sealed(self, seal: Rc<ResourceSeal>) -> Self {
+        Self { seal: Some(seal), ..self }
+    }
+
+    fn seal_bytes(&self) -> Option<&[u8]> {
+        self.seal.as_ref().map(|seal| seal.bytes())
     }
 }
 
@@ -69,7 +83,7 @@ impl Models {
         };
         // What can be served without the API does not wait long for it.
         let patience = is_enough.then_some(OFFLINE_TRY);
-        let asked = within(patience, Box::pin(self.fetch_small(login, folder, name))).await;
+        let asked = within(patience, Box::pin(self.fetch(login, folder, name))).await;
         let cause = match asked {
             Some(Ok(found)) => {
                 self.away_since.set(None);
@@ -84,6 +98,21 @@ impl Models {
             Ok(kept) => Ok(Found::Kept(kept, cause)),
             Err(why) => Err(ResourceError::Offline { cause: cause.map(Box::new), why }),
         }
+    }
+
+    /// Asks the API for a small part and its seal; `None` when it has no small part of this name.
+    ///
+    /// A seal that does not fit may be of an upload that passed in between: then both are asked for once more.
+    async fn fetch(&self, login: &Login, folder: &Folder, name: &ResourceName) -> Result<Option<Small>, ResourceError> {
+        for _ in 0..SEAL_TRIES {
+            let Some(small) = self.fetch_small(login, folder, name).await? else { return Ok(None) };
+            match self.fetch_seal(login, folder, name).await? {
+                None => return Ok(Some(small)),
+                Some(seal) if seal.fits_small(&small.bytes) => return Ok(Some(small.sealed(seal))),
+                Some(_) => {}
+            }
+        }
+        Err(Forged::Small.refuse())
     }
 
     /// Asks the API; `None` when it has none of this name.
@@ -125,11 +154,19 @@ impl Models {
             Err(error) if guest.login().is_none() => return Err(error),
             Err(_) => return Ok(Err(NotKept::NeverLoaded)),
         };
-        let small = vault.open(folder, name, &boxed).ok().and_then(|small| Small::new(small.expose().to_vec()).ok());
-        Ok(small.ok_or(NotKept::NeverLoaded))
+        let Ok(unboxed) = vault.open(folder, name, &boxed) else { return Ok(Err(NotKept::NeverLoaded)) };
+        let Ok(small) = Small::new(unboxed.small.expose().to_vec()) else { return Ok(Err(NotKept::NeverLoaded)) };
+        if !unboxed.is_sealed {
+            return Ok(Ok(small));
+        }
+        let Some(seal) = self.kept_seal(folder, name, &small.bytes).await else {
+            log::warn!("the seal of a small part that is kept is gone or not its own: it counts as not kept");
+            return Ok(Err(NotKept::NeverLoaded));
+        };
+        Ok(Ok(small.sealed(seal)))
     }
 
-    /// Keeps a small part for this user, when that is wanted and it is not kept yet.
+    /// Keeps a small part and its seal for this user, when that is wanted and it is not kept yet.
     ///
     /// Failures are logged: the model is served all the same.
     pub(super) async fn keep(&self, guest: &Guest, folder: &Folder, name: &ResourceName, small: &Small) {
@@ -138,14 +175,15 @@ impl Models {
         }
         if let Ok(Ok(kept)) = self.kept(guest, folder, name).await
             && kept.version == small.version
+            && kept.seal_bytes() == small.seal_bytes()
         {
             return;
         }
         let kept = async {
             let vault = self.vault(guest).await?;
-            let boxed = vault.seal(folder, name, &small.bytes);
+            let boxed = vault.seal(folder, name, &small.bytes, small.seal.is_some());
             let boxed = boxed.map_err(|error| ResourceError::Board(std::io::Error::other(error)))?;
-            self.parts.cache.keep_small(folder, name, &boxed).await?;
+            self.parts.cache.keep_small(folder, name, &boxed, small.seal_bytes()).await?;
             Ok::<_, ResourceError>(())
         };
         if let Err(error) = kept.await {
@@ -155,7 +193,8 @@ impl Models {
 
     async fn is_whole(&self, folder: &Folder, name: &ResourceName, small: &Small) -> bool {
         // A look, which drops nothing: the version that is kept is the one that the API is about to confirm or not.
-        self.parts.cache.entry(folder, name, &small.version).await.is_some_and(|entry| entry.is_whole())
+        let entry = self.parts.cache.entry(folder, name, &small.version).await;
+        entry.is_some_and(|entry| entry.is_whole() && small.binds(&entry))
     }
 
     /// Whether the API was found unreachable a moment ago.

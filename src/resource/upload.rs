@@ -87,7 +87,8 @@ impl Incoming {
         let small = splitter.finish(&mut sealed);
         staging.push(&sealed).await?;
         let vault = models.vault(&Guest::Login(Rc::clone(&login))).await?;
-        let small_boxed = vault.seal(&folder, &name, &small);
+        // Whatever is uploaded here is sealed.
+        let small_boxed = vault.seal(&folder, &name, &small, true);
         let small_boxed = small_boxed.map_err(|error| ResourceError::Board(std::io::Error::other(error)))?;
         let version = Version(*Digest::of(&small).as_bytes());
         let owner = login.owner;

@@ -1,7 +1,7 @@
 //! Small parts that wait on flash: for the same user offline, or with an upload that is not published yet.
 //!
 //! ```text
-//!   box  =  1 │ IV (16) │ AES-256-CBC(small part), PKCS#7 │ HMAC-SHA-256 (32)
+//!   box  =  1 or 2 │ IV (16) │ AES-256-CBC(small part), PKCS#7 │ HMAC-SHA-256 (32)
 //!   tag over  label ‖ folder length (1) ‖ folder ‖ name length (1) ‖ name ‖ everything of the box before it
 //!   cipher key, tag key  =  HMAC-SHA-256(root, label of each)
 //!   root  =  argon2id(e-mail ‖ 0 ‖ password, salt of the board)
@@ -9,7 +9,8 @@
 //!
 //! As the API sends it, a small part would be a fast password oracle for whoever holds the flash; in a box each guess
 //! costs an argon2id. The tag is checked before anything is decrypted, and it names the resource, so that a box cannot
-//! stand in for another. The salt is drawn once per board. This module must never keep a password.
+//! stand in for another, and whether the resource is sealed (2) or not (1): without its seal, which lies beside, the
+//! small part of a sealed one is of no use. The salt is drawn once per board. This module must never keep a password.
 
 use std::fmt;
 use std::io;
@@ -25,8 +26,11 @@ use crate::name::{Folder, ResourceName};
 use crate::net::lend;
 use crate::secret::{Credentials, SecretArray, SecretBytes};
 
-/// The first byte of a box.
-const FORMAT: u8 = 1;
+/// The first byte of a box with the small part of a resource that has no seal.
+const UNSEALED: u8 = 1;
+
+/// The first byte of a box with the small part of a resource that has one.
+const SEALED: u8 = 2;
 
 /// Bytes of the tag.
 const TAG: usize = 32;
@@ -56,6 +60,13 @@ impl fmt::Display for VaultRefused {
 }
 
 impl std::error::Error for VaultRefused {}
+
+/// What was in a box.
+pub(super) struct Unboxed {
+    pub(super) small: SecretBytes,
+    /// Whether the resource has a seal.
+    pub(super) is_sealed: bool,
+}
 
 /// What a user's boxes are locked with.
 pub(super) struct VaultKey {
@@ -89,11 +100,17 @@ impl VaultKey {
         Self { cipher: AesKey::new(labelled(b"azaion vault v1 cipher")), tag: labelled(b"azaion vault v1 tag") }
     }
 
-    /// Puts the small part of a resource into a box.
-    pub(super) fn seal(&self, folder: &Folder, name: &ResourceName, small: &[u8]) -> Result<Vec<u8>, getrandom::Error> {
+    /// Puts the small part of a resource, which has a seal or has none, into a box.
+    pub(super) fn seal(
+        &self,
+        folder: &Folder,
+        name: &ResourceName,
+        small: &[u8],
+        is_sealed: bool,
+    ) -> Result<Vec<u8>, getrandom::Error> {
         let mut iv = [0; BLOCK];
         getrandom::fill(&mut iv)?;
-        let mut boxed = vec![FORMAT];
+        let mut boxed = vec![if is_sealed { SEALED } else { UNSEALED }];
         let mut sealer = Sealer::new(&self.cipher, iv);
         sealer.push(small, &mut boxed);
         sealer.finish(&mut boxed);
@@ -103,16 +120,17 @@ impl VaultKey {
     }
 
     /// Takes the small part of a resource out of its box.
-    pub(super) fn open(&self, folder: &Folder, name: &ResourceName, boxed: &[u8]) -> Result<SecretBytes, VaultRefused> {
+    pub(super) fn open(&self, folder: &Folder, name: &ResourceName, boxed: &[u8]) -> Result<Unboxed, VaultRefused> {
         let (body, tag) = boxed.split_last_chunk::<TAG>().ok_or(VaultRefused::Form)?;
-        let (&FORMAT, sealed) = body.split_first().ok_or(VaultRefused::Form)? else {
+        let (&format @ (UNSEALED | SEALED), sealed) = body.split_first().ok_or(VaultRefused::Form)? else {
             return Err(VaultRefused::Form);
         };
         if boxed.len() > BOX_BYTES {
             return Err(VaultRefused::Form);
         }
         self.mac(folder, name, body).verify(tag).map_err(|_| VaultRefused::Tag)?;
-        unseal(&self.cipher, sealed.to_vec()).map_err(|_| VaultRefused::Form)
+        let small = unseal(&self.cipher, sealed.to_vec()).map_err(|_| VaultRefused::Form)?;
+        Ok(Unboxed { small, is_sealed: format == SEALED })
     }
 
     fn mac(&self, folder: &Folder, name: &ResourceName, body: &[u8]) -> HmacSha256 {
@@ -214,8 +232,8 @@ mod tests {
     #[test]
     fn only_the_same_user_password_and_board_opens() {
         let (folder, name) = named("models", "m.onnx");
-        let boxed = derive("a@b", "secret", 1).seal(&folder, &name, b"small").expect("randomness");
-        let open = |key: VaultKey| key.open(&folder, &name, &boxed).map(|small| small.expose().to_vec());
+        let boxed = derive("a@b", "secret", 1).seal(&folder, &name, b"small", true).expect("randomness");
+        let open = |key: VaultKey| key.open(&folder, &name, &boxed).map(|unboxed| unboxed.small.expose().to_vec());
         assert_eq!(open(derive("a@b", "secret", 1)), Ok(b"small".to_vec()));
         for other in [derive("a@c", "secret", 1), derive("a@b", "Secret", 1), derive("a@b", "secret", 2)] {
             assert_eq!(open(other), Err(VaultRefused::Tag));
@@ -225,9 +243,9 @@ mod tests {
     #[test]
     fn a_box_is_of_one_resource() {
         let (folder, name) = named("ab", "c");
-        let boxed = vault(1).seal(&folder, &name, &[7; 3072]).expect("randomness");
+        let boxed = vault(1).seal(&folder, &name, &[7; 3072], false).expect("randomness");
         assert!(boxed.len() <= BOX_BYTES, "{}", boxed.len());
-        assert!(vault(1).open(&folder, &name, &boxed).is_ok_and(|small| small.matches(&[7; 3072])));
+        assert!(vault(1).open(&folder, &name, &boxed).is_ok_and(|unboxed| unboxed.small.matches(&[7; 3072])));
         for (folder, name) in [named("a", "bc"), named("abc", "c"), named("", "abc"), named("ab", "C")] {
             assert_eq!(vault(1).open(&folder, &name, &boxed).err(), Some(VaultRefused::Tag));
         }
@@ -236,14 +254,19 @@ mod tests {
     #[test]
     fn every_byte_of_a_box_counts() {
         let (folder, name) = named("", "c");
-        let boxed = vault(1).seal(&folder, &name, b"the small part").expect("randomness");
-        for at in 0..boxed.len() {
-            let mut changed = boxed.clone();
-            changed[at] ^= 1;
-            assert!(vault(1).open(&folder, &name, &changed).is_err(), "{at}");
-            assert!(vault(1).open(&folder, &name, &boxed[..at]).is_err(), "cut at {at}");
+        let boxed = |is_sealed| vault(1).seal(&folder, &name, b"the small part", is_sealed).expect("randomness");
+        for is_sealed in [false, true] {
+            let boxed = boxed(is_sealed);
+            assert!(vault(1).open(&folder, &name, &boxed).is_ok_and(|unboxed| unboxed.is_sealed == is_sealed));
+            // 3 makes the one kind of box the other.
+            for (at, flip) in (0..boxed.len()).flat_map(|at| [(at, 1), (at, 3)]) {
+                let mut changed = boxed.clone();
+                changed[at] ^= flip;
+                assert!(vault(1).open(&folder, &name, &changed).is_err(), "{at}");
+                assert!(vault(1).open(&folder, &name, &boxed[..at]).is_err(), "cut at {at}");
+            }
         }
-        assert_ne!(boxed, vault(1).seal(&folder, &name, b"the small part").expect("randomness"), "a fresh IV each");
+        assert_ne!(boxed(true), boxed(true), "a fresh IV each");
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub const fn remedy(code: Code) -> Remedy {
         // No step of the machine has to do with models.
         | Code::ResourceUnknown
         | Code::ResourceDamaged
+        | Code::ResourceNotAuthentic
+        | Code::ResourceUnsealed
         | Code::RoleTooLow
         | Code::NameInvalid
         | Code::CdnSettings

@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn every_size_round_trips_through_api_cdn_and_flash() {
     let world = World::new();
-    let sizes = [0, 1, 15, 16, 17, 3071, 3072, 3073, 10_223, 10_224, 300_000, 10 * MIB];
+    // Of the one before the last, the last chunk of the big part is one block: less than what tells the padding.
+    let sizes = [0, 1, 15, 16, 17, 3071, 3072, 3073, 10_223, 10_224, 300_000, 265_200, 10 * MIB];
     world.run(&Setting::default(), async |board| {
         let session = board.log_in(BUILDER).await;
         for size in sizes {

@@ -1,6 +1,8 @@
 //! Models through a real API, a real S3 server and a real cache: loaded, uploaded, cut, kept.
 
 mod loads;
+mod policy;
+mod seals;
 mod uploads;
 
 use std::cell::Cell;
@@ -13,10 +15,12 @@ use azaion_loader::cache::{Cache, CacheKey, CacheSettings};
 use azaion_loader::cloud::{Api, CdnClock, RetryPolicy, Role, Session};
 use azaion_loader::config;
 use azaion_loader::crypto::{AesKey, Salts};
-use azaion_loader::error::{Code, Explain};
+use azaion_loader::error::{Code, Explain, Report};
 use azaion_loader::name::{Folder, ResourceName};
 use azaion_loader::net::{BaseUrl, Client, Clock, client_config, turn};
-use azaion_loader::resource::{Held, Incoming, Model, ModelParts, Models, Outcome, ResourceError};
+use azaion_loader::resource::{
+    Answer, Held, Incoming, Model, ModelParts, Models, Outcome, ResourceError, ResourceTrust,
+};
 use azaion_loader::secret::{Credentials, SecretText};
 use smol::LocalExecutor;
 
@@ -38,11 +42,18 @@ struct Setting {
     offline: bool,
     max_bytes: u64,
     resource_salt: &'static str,
+    /// What the board says to a resource without a seal.
+    unsealed: Result<bool, Code>,
+}
+
+impl Setting {
+    const DEFAULT: Self =
+        Self { board: "a", offline: false, max_bytes: 1 << 32, resource_salt: "resource-salt", unsealed: Ok(true) };
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { board: "a", offline: false, max_bytes: 1 << 32, resource_salt: "resource-salt" }
+        Self::DEFAULT
     }
 }
 
@@ -50,6 +61,24 @@ struct Board {
     models: Rc<Models>,
     api: Rc<Api>,
     cache: Rc<Cache>,
+    trust: Rc<Trust>,
+}
+
+/// What a board demands, and how often it heard of a sealed resource.
+struct Trust {
+    unsealed: Result<bool, Code>,
+    accepted: Cell<usize>,
+}
+
+impl ResourceTrust for Trust {
+    fn may_be_unsealed(&self) -> Answer<'_, Result<bool, Report>> {
+        let report = |code| Report { code, message: "it cannot be told".into(), next: "look".into() };
+        Box::pin(async move { self.unsealed.map_err(report) })
+    }
+
+    fn sealed_accepted(&self) -> Answer<'_, ()> {
+        Box::pin(async { self.accepted.set(self.accepted.get() + 1) })
+    }
 }
 
 impl World {
@@ -99,6 +128,7 @@ impl World {
         let cache = Rc::new(Cache::open(settings).await);
         let facts = cache.facts();
         assert!(facts.unusable.is_none(), "{facts:?}");
+        let trust = Rc::new(Trust { unsealed: setting.unsealed, accepted: Cell::default() });
         let models = Models::new(ModelParts {
             api: Rc::clone(&api),
             client,
@@ -108,13 +138,14 @@ impl World {
             over: config::Cdn::default(),
             offline: setting.offline,
             upload_role: Role::ResourceUploader,
+            trust: Rc::clone(&trust) as Rc<dyn ResourceTrust>,
             state_dir,
             executor: Rc::clone(executor),
             clock: Clock::boot(),
             cdn_clock: CdnClock::system(),
             retry,
         });
-        Board { models, api, cache }
+        Board { models, api, cache, trust }
     }
 
     fn path(&self, board: &str, what: &str) -> PathBuf {
@@ -128,6 +159,21 @@ impl World {
         let big = small.split_off((small.len() * 3 / 10).min(3072));
         self.cloud.put_resource(FOLDER, &format!("{name}.small"), small);
         self.cloud.s3().put_object(FOLDER, &format!("{name}.big"), &big);
+    }
+
+    /// Uploads by a board of its own, which leaves nothing on another one's flash.
+    fn publish(&self, name: &str, plain: &[u8]) {
+        self.run(&Setting { board: "uploader", ..Setting::DEFAULT }, async |board| {
+            let session = board.log_in(BUILDER).await;
+            let outcome = board.upload(&session, name, plain).await.expect("published");
+            assert_eq!(outcome, Outcome::Published);
+        });
+    }
+
+    /// Takes both clouds off the network, or brings them back.
+    fn set_away(&self, away: bool) {
+        self.cloud.set_away(away);
+        self.cloud.s3().set_away(away);
     }
 
     /// What the clouds have, joined and opened by another hand than the agent's.
@@ -205,6 +251,15 @@ fn is(result: Result<Vec<u8>, ResourceError>, expected: &[u8]) {
         Ok(bytes) => assert!(bytes == expected, "{} bytes, expected {}", bytes.len(), expected.len()),
         Err(error) => panic!("{}", azaion_loader::error::chain(&error)),
     }
+}
+
+/// The file of the cache with this ending, of which there is one.
+fn cached(dir: &Path, ending: &str) -> PathBuf {
+    let files = std::fs::read_dir(dir).expect("readable").map(|entry| entry.expect("readable").path());
+    let mut found = files.filter(|path| path.extension().is_some_and(|there| there == ending));
+    let file = found.next().expect("a file");
+    assert!(found.next().is_none(), "one alone");
+    file
 }
 
 /// The data file of the only entry: the biggest file of the cache.

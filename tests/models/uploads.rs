@@ -24,7 +24,9 @@ fn an_upload_cut_between_any_two_steps_is_finished_by_the_next_run() {
         at(S3Route::Part, 2),
         at(S3Route::Complete, 0),
         at(S3Route::Head, 0),
+        // Before the seal is there, and between it and the small part.
         (None, 0),
+        (None, 1),
     ];
     for (number, (route, skip)) in steps.into_iter().enumerate() {
         let name = format!("cut {number}");
@@ -38,7 +40,10 @@ fn an_upload_cut_between_any_two_steps_is_finished_by_the_next_run() {
                     (0..skip).for_each(|_| s3.fail_next(route, Fault::NONE));
                     s3.fail_next(route, Fault::Silence);
                 }
-                None => world.cloud.fail_next(Route::ResourcePut, Fault::Silence),
+                None => {
+                    (0..skip).for_each(|_| world.cloud.fail_next(Route::ResourcePut, Fault::NONE));
+                    world.cloud.fail_next(Route::ResourcePut, Fault::Silence);
+                }
             }
             let (folder, name) = named(&name);
             // The client is cut with the agent: what it hears is of no matter.
@@ -51,7 +56,7 @@ fn an_upload_cut_between_any_two_steps_is_finished_by_the_next_run() {
                         s3.reached(|calls| calls[before..].iter().filter(|call| call.route == route).count() > skip)
                             .await;
                     }
-                    None => board.until(|_| resource_puts(&world) > puts).await,
+                    None => board.until(|_| resource_puts(&world) > puts + skip).await,
                 }
             };
             smol::future::or(finish, reached).await;
@@ -59,6 +64,8 @@ fn an_upload_cut_between_any_two_steps_is_finished_by_the_next_run() {
         world.cloud.clear_faults();
         s3.clear_faults();
         assert!(world.cloud.resource(FOLDER, &format!("{name}.small")).is_none(), "{number}: small before big");
+        let has_seal = world.cloud.resource(FOLDER, &format!("{name}.seal")).is_some();
+        assert_eq!(has_seal, route.is_none() && skip == 1, "{number}: seal before big, or none before small");
         let sent = s3.bytes_in();
         world.run(&Setting::default(), async |board| {
             assert_eq!(board.models.view().uploads_waiting, 1, "{number}");

@@ -255,6 +255,22 @@ impl CdnRead {
         Ok(0)
     }
 
+    /// Fills `into` with the next bytes of the range.
+    ///
+    /// # Errors
+    /// As [`CdnRead::chunk`]; [`CdnError::Changed`] when the range ends before: it is longer than the object, whose tag
+    /// is the same all the same.
+    pub async fn fill(&mut self, into: &mut [u8]) -> Result<(), CdnError> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.chunk(&mut into[filled..]).await? {
+                0 => return Err(CdnError::Changed),
+                bytes => filled += bytes,
+            }
+        }
+        Ok(())
+    }
+
     /// Asks for what is left of the range.
     async fn ask(&self) -> Result<Flow, CdnError> {
         let range = self.at..self.end;

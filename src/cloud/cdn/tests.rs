@@ -448,7 +448,7 @@ fn a_tail_that_is_cut_is_asked_for_again_and_its_length_has_a_bound() {
     let size = usize::try_from(CDN_TAIL_BYTES).expect("small");
     let (tail, requests) =
         with(&[part(TAG, 1, size + 1, size + 1)], async |cdn| cdn.tail(&folder(), &name(), u64::MAX).await);
-    assert_eq!((tail.expect("a tail").bytes.len(), ranges(&requests)[0]), (size, "bytes=-65536"));
+    assert_eq!((tail.expect("a tail").bytes.len(), ranges(&requests)[0]), (size, "bytes=-2097184"));
 }
 
 #[test]

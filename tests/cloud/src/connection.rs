@@ -116,6 +116,7 @@ async fn connection<D: Desk>(mut stream: TcpStream, acceptor: Option<TlsAcceptor
             | Fault::CutRequestAfter(_)
             | Fault::IgnoreRange
             | Fault::ReplaceObject(_)
+            | Fault::FlipBit(_)
             | Fault::Status { .. },
         ) => return Ok(()),
     }
@@ -166,6 +167,7 @@ pub(crate) async fn befall(fault: Option<Fault>, right: impl Future<Output = Ans
     match fault {
         // The last two are S3's, which has made them part of the right answer.
         None | Some(Fault::IgnoreRange | Fault::ReplaceObject(_)) => Ok(right.await),
+        Some(Fault::FlipBit(at)) => Ok(flipped(right.await, at).await),
         Some(Fault::Status { code, body, retry_after }) => Ok(instead(code, body, retry_after.as_deref())),
         Some(Fault::AnswerEarly(code, body)) => Ok(instead(code, body, None)),
         Some(Fault::Redirect(target)) => {
@@ -185,6 +187,16 @@ pub(crate) async fn befall(fault: Option<Fault>, right: impl Future<Output = Ans
         Some(Fault::Garbage) => Err(Wire::Garbage),
         Some(Fault::CloseBeforeAnswer | Fault::CutRequestAfter(_)) => Err(Wire::Close),
     }
+}
+
+/// The answer with one bit of its body turned round; one whose body cannot be read is empty.
+async fn flipped(answer: Answer, at: usize) -> Answer {
+    let (parts, body) = answer.into_parts();
+    let mut bytes = body.collect().await.map_or_else(|_| Vec::new(), |body| body.to_bytes().to_vec());
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1;
+    }
+    Response::from_parts(parts, whole(bytes))
 }
 
 /// The status that an outcome shows on the wire.

@@ -104,6 +104,8 @@ pub enum Fault {
     IgnoreRange,
     /// S3 only: the call's object is replaced by these bytes, then the right answer.
     ReplaceObject(Vec<u8>),
+    /// S3 only: the right answer with one bit of the byte at this place of its body turned round.
+    FlipBit(usize),
 }
 
 impl Fault {
@@ -139,7 +141,7 @@ impl Fault {
                 place != P::HANDSHAKE && (200..600).contains(code)
             }
             Self::CutAfter(_) | Self::EndlessBody | Self::CloseAfterAnswer | Self::Redirect(_) => place != P::HANDSHAKE,
-            Self::CutRequestAfter(_) | Self::IgnoreRange | Self::ReplaceObject(_) => {
+            Self::CutRequestAfter(_) | Self::IgnoreRange | Self::ReplaceObject(_) | Self::FlipBit(_) => {
                 P::OBJECTS && place != P::HANDSHAKE
             }
         }

@@ -84,7 +84,10 @@ async fn call(server: Arc<Server>, past: Past, request: Request<Incoming>) -> Re
             | Fault::Garbage
             | Fault::CloseBeforeAnswer,
         ) => read(&mut body, None).await?,
-        None | Some(Fault::Delay(_) | Fault::CutAfter(_) | Fault::CloseAfterAnswer | Fault::AnswerEarly(..)) => {}
+        None
+        | Some(
+            Fault::Delay(_) | Fault::CutAfter(_) | Fault::CloseAfterAnswer | Fault::AnswerEarly(..) | Fault::FlipBit(_),
+        ) => {}
     }
     let mut outcome = befall(fault, right(&server, Request::from_parts(head, body))).await;
     line.change(|call| call.status = connection::status(&outcome));
