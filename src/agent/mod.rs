@@ -94,7 +94,7 @@ fn refuse(refused: &StartRefused) -> Ending {
 }
 
 async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'static>>) -> Ending {
-    let Setup { lock, board, archive, parts, listen, guard, credentials, unlock, clock, models } = setup;
+    let Setup { lock, board, archive, trust, parts, listen, guard, credentials, unlock, clock, models } = setup;
     let started = async {
         let mut listeners = Vec::new();
         for address in &listen {
@@ -126,7 +126,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         over: models.over,
         offline: models.offline,
         upload_role: models.upload_role,
-        trust: Rc::new(models::ModelTrust),
+        trust,
         state_dir: models.state_dir,
         executor: Rc::clone(&executor),
         clock: clock.clone(),

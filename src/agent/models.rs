@@ -14,7 +14,7 @@ use crate::control::{self, CacheView, Outgoing, UploadAnswer, Wanted};
 use crate::error::{Code, Report};
 use crate::limits::AWAY_PAUSE;
 use crate::net::Clock;
-use crate::resource::{self, Answer, Held, Model, Models, Outcome, ResourceError, ResourceTrust};
+use crate::resource::{self, Held, Model, Models, Outcome, ResourceError};
 use crate::secret::Credentials;
 
 /// Loads and uploads, for the desk.
@@ -193,19 +193,6 @@ impl ModelDesk {
         }
         log::warn!("no log-in for a model: {} ({})", report.message, report.code);
         report
-    }
-}
-
-/// What this board demands of models: nothing yet, a model without a seal is served.
-pub(super) struct ModelTrust;
-
-impl ResourceTrust for ModelTrust {
-    fn may_be_unsealed(&self) -> Answer<'_, Result<bool, Report>> {
-        Box::pin(async { Ok(true) })
-    }
-
-    fn sealed_accepted(&self) -> Answer<'_, ()> {
-        Box::pin(async {})
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Setup {
     pub(super) board: String,
     /// Where the archive is expected.
     pub(super) archive: PathBuf,
+    /// What is believed of archives and models.
+    pub(super) trust: Rc<Trust>,
     /// The parts of the unlock machine.
     pub(super) parts: Rc<Parts>,
     /// Where the control port listens.
@@ -159,6 +161,7 @@ impl Setup {
             lock,
             board: board.profile.name,
             archive,
+            trust,
             parts: Rc::new(parts),
             listen: config.control.listen.clone(),
             guard,

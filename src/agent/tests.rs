@@ -48,6 +48,14 @@ impl Board {
             reserve_bytes: 0,
             key: CacheKey::of(&AesKey::from_text(&salts.resource_key())),
         };
+        let policy = config::Archive {
+            path: archive.clone(),
+            name: "images".parse().expect("a name"),
+            require_seal: config::RequireSeal::OnceSeen,
+            publisher_keys: vec![],
+            images: vec![],
+        };
+        let trust = Rc::new(Trust::new(policy, dir.path()));
         let models = Models::new(ModelParts {
             api: Rc::clone(&api),
             client: Rc::clone(&client),
@@ -57,7 +65,7 @@ impl Board {
             over: config::Cdn::default(),
             offline: false,
             upload_role: Role::ResourceUploader,
-            trust: Rc::new(models::ModelTrust),
+            trust: Rc::clone(&trust) as Rc<dyn crate::resource::ResourceTrust>,
             state_dir: dir.path().to_owned(),
             executor: Rc::clone(&executor),
             clock: Clock::boot(),
@@ -65,14 +73,6 @@ impl Board {
             retry: RetryPolicy::default(),
         });
         let socket = format!("unix://{}", dir.path().join("engine").display());
-        let policy = config::Archive {
-            path: archive.clone(),
-            name: "images".parse().expect("a name"),
-            require_seal: config::RequireSeal::OnceSeen,
-            publisher_keys: vec![],
-            images: vec![],
-        };
-        let trust = Rc::new(Trust::new(policy, dir.path()));
         let ledger = Rc::new(Ledger::new(dir.path(), Rc::clone(&trust)));
         let parts = Rc::new(Parts {
             cloud: CloudPart::new(api, Rc::clone(&client)),

@@ -17,15 +17,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use smol::lock::Mutex;
 
 use crate::archive::{ArchiveError, File, Image, Lacking, ReadAt as _, Sealed, Source};
 use crate::config::{self, RequireSeal, read_small};
 use crate::crypto::AesKey;
-use crate::error::{Code, Explain};
+use crate::error::{Code, Explain, Report};
 use crate::flash;
 use crate::json::{self, JsonRefused};
 use crate::limits::{SEAL_BYTES, SIGNATURE_BYTES, TRUST_BYTES, TRUST_NAMES};
 use crate::net::lend;
+use crate::resource::{Answer, ResourceTrust};
 use crate::seal::{ArchiveClaim, ArchiveSeal, SealName};
 use crate::unlock::Cause;
 
@@ -208,11 +210,13 @@ impl Seen {
 pub(super) struct Trust {
     policy: config::Archive,
     file: TrustFile,
+    /// Held from reading to writing: an archive and a model may be noted at one time.
+    change: Mutex<()>,
 }
 
 impl Trust {
     pub(super) fn new(policy: config::Archive, state_dir: &Path) -> Self {
-        Self { policy, file: TrustFile::of(state_dir) }
+        Self { policy, file: TrustFile::of(state_dir), change: Mutex::new(()) }
     }
 
     /// Where the archive is, or will be.
@@ -226,6 +230,7 @@ impl Trust {
     }
 
     async fn change(&self, change: impl FnOnce(&mut Seen)) -> Result<(), TrustError> {
+        let _alone = self.change.lock().await;
         let mut seen = self.seen().await?;
         let before = seen.clone();
         change(&mut seen);
@@ -321,5 +326,28 @@ impl Trust {
     pub(super) async fn note(&self, note: Option<&SealNote>) -> Result<(), TrustError> {
         let Some(note) = note else { return Ok(()) };
         self.change(|seen| seen.take(note)).await
+    }
+}
+
+impl ResourceTrust for Trust {
+    fn may_be_unsealed(&self) -> Answer<'_, Result<bool, Report>> {
+        Box::pin(async {
+            match self.policy.require_seal {
+                RequireSeal::Always => Ok(false),
+                RequireSeal::OnceSeen => {
+                    let seen = self.seen().await.map_err(|error| Report::of(&error))?;
+                    Ok(!seen.sealed_resource)
+                }
+                RequireSeal::Never => Ok(true),
+            }
+        })
+    }
+
+    fn sealed_accepted(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            if let Err(error) = self.change(|seen| seen.sealed_resource = true).await {
+                log::warn!("it is not kept that a sealed model was served: {}", crate::error::chain(&error));
+            }
+        })
     }
 }
