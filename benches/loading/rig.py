@@ -199,6 +199,15 @@ class Agent:
             shutil.rmtree(f"{self.directory}/{name}", ignore_errors=True)
             Path(self.directory, name).mkdir()
         Path(self.archive).unlink(missing_ok=True)
+        Path(f"{self.archive}.seal").unlink(missing_ok=True)
+
+    def seal(self, encrypted, fragment):
+        """Makes the seal of an archive, beside it."""
+        file = Path(self.directory, "fragment")
+        file.write_bytes(fragment)
+        made = [self.program, "seal", "--key-fragment", str(file), "--existing", encrypted]
+        subprocess.run(made, check=True, capture_output=True)
+        file.unlink()
 
     def place(self, encrypted):
         """The archive on the board, replaced at once."""
