@@ -175,7 +175,7 @@ fn what_is_not_what_was_sealed_is_refused_and_the_log_says_why() {
     };
     let (_other, mut elsewhere) = board_and_agent(&cloud);
     let refused = (502, "resource_not_authentic".to_owned());
-    for at in [0, right.len() - 1] {
+    for at in [right.len() - 1, 0] {
         change(at);
         assert_eq!(elsewhere.load_refused("m", "models"), refused, "{at}");
     }

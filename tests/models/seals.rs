@@ -93,8 +93,8 @@ fn narrow(board: &'static str) -> Setting {
 }
 
 fn open(seal: Vec<u8>, folder: &Folder, name: &ResourceName) -> Option<ResourceSeal> {
-    let salts =
-        Salts { hardware: "".into(), api: "".into(), resource: "resource-salt".into(), separator: String::new() };
+    let none = String::new;
+    let salts = Salts { hardware: none(), api: none(), resource: "resource-salt".into(), separator: none() };
     let key = AesKey::from_text(&salts.resource_key());
     let claim = ResourceClaim::parse(seal).ok()?;
     turn::block_on(&LocalExecutor::new(), claim.authenticate(&key, folder, name)).ok()
