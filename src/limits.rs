@@ -380,13 +380,14 @@ pub const SMALL_BYTES: usize = 3072;
 pub const SMALL_SEALED_BYTES: usize = SMALL_BYTES + 32;
 
 /// A resource's seal under the API key: IV and padding on top.
+#[expect(clippy::cast_possible_truncation, reason = "a MiB fits")]
 pub const RESOURCE_SEAL_SEALED_BYTES: usize = RESOURCE_SEAL_BYTES as usize + 32;
 
 /// How often small part and seal are asked for together: an upload may pass between the two questions.
 pub const SEAL_TRIES: u32 = 2;
 
 /// A clock that shows less since 1970 was never set (2020): what is sealed by it has no version.
-pub const CLOCK_WAS_SET: Duration = Duration::from_secs(1_577_836_800);
+pub const CLOCK_WAS_SET: Duration = Duration::from_hours(438_288);
 
 /// A small part in its box on flash: format, IV, padding, tag.
 pub const BOX_BYTES: usize = SMALL_BYTES + 128;

@@ -70,7 +70,7 @@ impl Models {
         if small.seal.is_none() {
             self.admit_unsealed().await?;
         }
-        let model = self.open_parts(guest, folder, name, small, ask).await?;
+        let model = Box::pin(self.open_parts(guest, folder, name, small, ask)).await?;
         if small.seal.is_some() {
             self.parts.trust.sealed_accepted().await;
         }

@@ -171,12 +171,8 @@ impl Models {
     /// Begins an entry or goes on with one, held to the seal where there is one, and puts in what the end brought.
     pub(super) async fn begin_entry(&self, target: &Target, small: &Small, end: &End) -> Result<Rc<Entry>, CacheError> {
         let Target { folder, name, version } = target;
-        let cache = &self.parts.cache;
-        let mut entry = cache.begin(folder, name, version, &end.object).await?;
-        if !small.binds(&entry) {
-            cache.forget(folder, name).await;
-            entry = cache.begin(folder, name, version, &end.object).await?;
-        }
+        let entry = self.parts.cache.begin(folder, name, version, &end.object).await?;
+        // Of one that holds something else only flash that cannot be changed has anything left.
         if !small.binds(&entry) {
             return Err(CacheError::Unfit { size: end.object.size });
         }

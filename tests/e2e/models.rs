@@ -161,6 +161,42 @@ fn what_is_not_allowed_or_not_there_is_told() {
 }
 
 #[test]
+fn what_is_not_what_was_sealed_is_refused_and_the_log_says_why() {
+    let cloud = cloud_with_models();
+    let (board, mut agent) = board_and_agent(&cloud);
+    let bytes = noise(13, 1 << 20);
+    assert_eq!(agent.upload(&file(&board, &bytes), "m", "models").0, 200);
+    let right = cloud.s3().object("models", "m.big").expect("it is there");
+    let seal = cloud.resource("models", "m.seal").expect("it is there");
+    let change = |at: usize| {
+        let mut big = right.clone();
+        big[at] ^= 1;
+        cloud.s3().put_object("models", "m.big", &big);
+    };
+    let (_other, mut elsewhere) = board_and_agent(&cloud);
+    let refused = (502, "resource_not_authentic".to_owned());
+    for at in [right.len() - 1, 0] {
+        change(at);
+        assert_eq!(elsewhere.load_refused("m", "models"), refused, "{at}");
+    }
+    // In the middle the head of the answer is out: it is cut before the first byte of that chunk.
+    change(600_000);
+    let to = board.path("loaded");
+    assert!(!elsewhere.load("m", "models", &to).is_whole());
+    let got = std::fs::read(&to).expect("written");
+    assert!(got.len() <= 3056 + 2 * 262_144 && bytes.starts_with(&got), "{} bytes", got.len());
+    cloud.s3().put_object("models", "m.big", &right);
+    cloud.put_resource("models", "m.seal", seal[1..].to_vec());
+    assert_eq!(elsewhere.load_refused("m", "models"), refused);
+    let log = elsewhere.log();
+    for told in ["chunk 0", "chunk 2", "chunk 3", "its seal is none, or not its own"] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    cloud.put_resource("models", "m.seal", seal);
+    assert_eq!(elsewhere.load_whole("m", "models"), bytes);
+}
+
+#[test]
 fn a_lower_role_can_be_allowed_to_upload() {
     let cloud = cloud_with_models();
     let board = Board::new(&cloud).set("control", "upload_role = \"CompanionPC\"");

@@ -93,8 +93,8 @@ fn narrow(board: &'static str) -> Setting {
 }
 
 fn open(seal: Vec<u8>, folder: &Folder, name: &ResourceName) -> Option<ResourceSeal> {
-    let salts =
-        Salts { hardware: "".into(), api: "".into(), resource: "resource-salt".into(), separator: String::new() };
+    let none = String::new;
+    let salts = Salts { hardware: none(), api: none(), resource: "resource-salt".into(), separator: none() };
     let key = AesKey::from_text(&salts.resource_key());
     let claim = ResourceClaim::parse(seal).ok()?;
     turn::block_on(&LocalExecutor::new(), claim.authenticate(&key, folder, name)).ok()
@@ -174,17 +174,20 @@ fn parts_of_two_uploads_are_never_joined() {
             world.publish("m", &plain(size, seed));
             world.files("m")
         });
+        // Small and seal, once more where they do not fit, or cdn.yaml; the end, and once more where it is as long.
         for (what, files, asked) in [
-            ("the small part is the new one", Files { small: two.small.clone(), ..one.clone() }, 4),
-            ("the seal is the new one", Files { seal: two.seal.clone(), ..one.clone() }, 4),
-            ("the big part is the new one", Files { big: two.big.clone(), ..one.clone() }, 3),
-            ("the big part is the old one", Files { big: one.big.clone(), ..two.clone() }, 3),
-            ("the big part is longer", Files { big: [&*one.big, &[0; 16]].concat(), ..one.clone() }, 3),
-            ("the big part is cut", Files { big: one.big[..one.big.len() - 16].to_vec(), ..one.clone() }, 3),
+            ("the small part is the new one", Files { small: two.small.clone(), ..one.clone() }, (4, 0)),
+            ("the seal is the new one", Files { seal: two.seal.clone(), ..one.clone() }, (4, 0)),
+            ("the big part is the new one", Files { big: two.big.clone(), ..one.clone() }, (3, 2)),
+            ("the big part is the old one", Files { big: one.big.clone(), ..two.clone() }, (3, 2)),
+            ("the big part goes on", Files { big: [&*one.big, &[0; 16]].concat(), ..one.clone() }, (3, 1)),
+            ("something is before the big part", Files { big: [&[0; 16], &*one.big].concat(), ..one.clone() }, (3, 1)),
+            ("the big part is cut", Files { big: one.big[..one.big.len() - 16].to_vec(), ..one.clone() }, (3, 1)),
         ] {
             world.put_files("m", &files);
-            // Small and seal, once more where they do not fit, or cdn.yaml.
-            assert_eq!(world.refuses(&fresh("b"), "m", &format!("{size}: {what}")), asked, "{size}: {what}");
+            let before = world.cloud.s3().calls().len();
+            let gets = world.refuses(&fresh("b"), "m", &format!("{size}: {what}"));
+            assert_eq!((gets, world.cloud.s3().calls().len() - before), asked, "{size}: {what}");
         }
         world.put_files("m", &two);
         assert!(world.load(&fresh("b"), "m").0 == plain(size, 45), "{size}");

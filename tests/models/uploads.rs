@@ -35,15 +35,12 @@ fn an_upload_cut_between_any_two_steps_is_finished_by_the_next_run() {
         world.run(&Setting::default(), async |board| {
             let session = board.log_in(BUILDER).await;
             let incoming = board.incoming(&session, &bytes).await;
-            match route {
-                Some(route) => {
-                    (0..skip).for_each(|_| s3.fail_next(route, Fault::NONE));
-                    s3.fail_next(route, Fault::Silence);
-                }
-                None => {
-                    (0..skip).for_each(|_| world.cloud.fail_next(Route::ResourcePut, Fault::NONE));
-                    world.cloud.fail_next(Route::ResourcePut, Fault::Silence);
-                }
+            if let Some(route) = route {
+                (0..skip).for_each(|_| s3.fail_next(route, Fault::NONE));
+                s3.fail_next(route, Fault::Silence);
+            } else {
+                (0..skip).for_each(|_| world.cloud.fail_next(Route::ResourcePut, Fault::NONE));
+                world.cloud.fail_next(Route::ResourcePut, Fault::Silence);
             }
             let (folder, name) = named(&name);
             // The client is cut with the agent: what it hears is of no matter.
