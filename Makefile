@@ -15,6 +15,7 @@ test: build ## Every test; the last line counts them. Engines are started where 
 	tests/tools/run-tests
 bench: build ## Numbers beside their peers on this machine, medians of several runs
 	cargo bench --locked --bench decrypt
+	cargo bench --locked --bench sealed
 	cargo bench --locked --bench start
 	cargo bench --locked --bench cdn
 	cargo build --quiet --locked -p azaion-cloud
