@@ -624,9 +624,8 @@ pub const CLIENT_WAIT_POLL: Duration = Duration::from_secs(1);
 /// Days that daily log files can be kept for.
 pub const LOG_RETENTION_DAYS: u32 = 3650;
 
-/// Chunks on their way between the two threads of `azaion-loader seal` and `verify`, in each direction: 4 MiB, so that one
-/// thread still has work while the other waits for its turn on a busy machine.
-pub const PUBLISHER_CHUNKS: usize = 16;
+/// Chunks on their way between the two threads of `azaion-loader seal` and `verify`, in each direction: 1 MiB.
+pub const PUBLISHER_CHUNKS: usize = 4;
 
 // ---- agent ----------------------------------------------------------------------------------------------------
 
