@@ -147,9 +147,13 @@ impl<R: ReadAt> Archive<R> {
         self.cipher.source().unchanged().await
     }
 
-    /// Behind a seal, whatever is wrong with the content is one and the same.
+    /// What a fault of the content is outside: behind a seal, whatever is wrong is one and the same.
+    pub fn judge(&self, fault: ArchiveError) -> ArchiveError {
+        fault.behind_a_seal(self.seal().is_some())
+    }
+
     pub(super) fn judged<T>(&self, read: Result<T, ArchiveError>) -> Result<T, ArchiveError> {
-        read.map_err(|error| error.behind_a_seal(self.seal().is_some()))
+        read.map_err(|fault| self.judge(fault))
     }
 
     pub(super) fn name_at(&self, offset: u64) -> &str {

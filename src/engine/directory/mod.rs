@@ -60,7 +60,10 @@ impl<F: Flash> Directory<F> {
     /// # Errors
     /// The index still shows what it showed before.
     pub async fn load(&self, archive: &Archive, done: &Cell<u64>) -> Result<(), LoadError> {
-        let loaded = self.take_in(archive, done).await;
+        let loaded = self.take_in(archive, done).await.map_err(|error| match error {
+            LoadError::Archive(fault) => archive.judge(fault).into(),
+            engine @ LoadError::Engine(_) => engine,
+        });
         if loaded.is_err()
             && let Err(error) = self.store.sweep().await
         {
