@@ -11,6 +11,7 @@ use super::*;
 use crate::crypto::{AesKey, BLOCK, Digest, Sealer};
 use crate::limits::SEALED_CHUNKS_KEPT;
 use crate::net::turn;
+use crate::seal::forgery::changes;
 use crate::seal::{ArchiveClaim, ArchiveDraft, ArchiveSeal, SealedImage};
 use crate::secret::SecretArray;
 
@@ -190,74 +191,12 @@ impl<R: ReadAt> ReadAt for &R {
     }
 }
 
-/// One change of an archive.
-#[derive(Debug, Clone)]
-enum Change {
-    Flip(prop::sample::Index, u8),
-    Cut(prop::sample::Index),
-    Append(Vec<u8>),
-    /// Bytes from elsewhere in it, whole blocks or not.
-    Splice(prop::sample::Index, prop::sample::Index, usize),
-    Remove(prop::sample::Index, usize),
-    SwapChunks(u8, u8),
-}
-
-impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        if bytes.is_empty() {
-            return;
-        }
-        match self {
-            Self::Flip(at, bit) => {
-                let at = at.index(bytes.len());
-                bytes[at] ^= 1 << bit;
-            }
-            Self::Cut(at) => bytes.truncate(at.index(bytes.len())),
-            Self::Append(more) => bytes.extend_from_slice(more),
-            Self::Splice(from, to, len) => {
-                let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
-                let len = (*len).min(bytes.len() - from.max(to));
-                bytes.copy_within(from..from + len, to);
-            }
-            Self::Remove(at, len) => {
-                let at = at.index(bytes.len());
-                bytes.drain(at..(at + len).min(bytes.len()));
-            }
-            Self::SwapChunks(one, other) => {
-                let chunks = bytes.len() / CHUNK;
-                if chunks > 1 {
-                    let (one, other) = (usize::from(*one) % chunks, usize::from(*other) % chunks);
-                    let (low, high) = (one.min(other), one.max(other));
-                    if low < high {
-                        let (below, above) = bytes.split_at_mut(high * CHUNK);
-                        below[low * CHUNK..][..CHUNK].swap_with_slice(&mut above[..CHUNK]);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn changes() -> impl Strategy<Value = Vec<Change>> {
-    let index = any::<prop::sample::Index>;
-    let lengths = || prop_oneof![Just(16_usize), Just(512), Just(CHUNK), 1..5000_usize];
-    let change = prop_oneof![
-        (index(), 0..8_u8).prop_map(|(at, bit)| Change::Flip(at, bit)),
-        index().prop_map(Change::Cut),
-        prop::collection::vec(any::<u8>(), 1..100).prop_map(Change::Append),
-        (index(), index(), lengths()).prop_map(|(from, to, len)| Change::Splice(from, to, len)),
-        (index(), lengths()).prop_map(|(at, len)| Change::Remove(at, len)),
-        any::<(u8, u8)>().prop_map(|(one, other)| Change::SwapChunks(one, other)),
-    ];
-    prop::collection::vec(change, 1..3)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     /// What comes out is a beginning of what was sealed, and then the one error.
     #[test]
-    fn a_changed_archive_is_refused(changes in changes()) {
+    fn a_changed_archive_is_refused(changes in changes(CHUNK)) {
         thread_local! {
             static SAMPLE: Sample = Sample::new();
             static SEAL: ArchiveSeal = SAMPLE.with(Sample::seal);

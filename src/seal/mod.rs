@@ -12,6 +12,8 @@
 
 mod archive;
 mod error;
+#[cfg(test)]
+pub(crate) mod forgery;
 mod head;
 mod resource;
 mod signature;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use azaion_cloud::{Cloud, Fault, Options, Route, S3Route, User, keys};
+use azaion_cloud::{Cloud, Fault, Hold, Options, Route, S3Route, User, keys};
 use azaion_loader::cache::{Cache, CacheKey, CacheSettings};
 use azaion_loader::cloud::{Api, CdnClock, RetryPolicy, Role, Session};
 use azaion_loader::config;

@@ -205,12 +205,14 @@ fn an_upload_that_passes_between_both_questions_is_no_forgery() {
     world.run(&fresh("b"), async |board| {
         let session = board.log_in(OPERATOR).await;
         let calls = world.cloud.calls().len();
-        // The seal's answer is made behind the pause.
+        // The seal's answer is made when the upload has passed.
+        let hold = Hold::default();
         world.cloud.fail_next(Route::ResourceGet, Fault::NONE);
-        world.cloud.fail_next(Route::ResourceGet, Fault::Delay(Duration::from_secs(1)));
+        world.cloud.fail_next(Route::ResourceGet, Fault::Hold(hold.clone()));
         let upload = async {
             world.cloud.calls_reach(calls + 2).await;
             world.put_files("m", &two);
+            hold.release();
         };
         let (loaded, ()) = smol::future::zip(board.load(&session, "m"), upload).await;
         is(loaded, &plain(MIB, 47));

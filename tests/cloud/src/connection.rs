@@ -100,6 +100,7 @@ async fn connection<D: Desk>(mut stream: TcpStream, acceptor: Option<TlsAcceptor
     match desk.handshake() {
         None => {}
         Some(Fault::Delay(pause)) => sleep(pause).await,
+        Some(Fault::Hold(hold)) => hold.released().await,
         Some(Fault::Silence) => {
             tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
             return Ok(());
@@ -177,6 +178,10 @@ pub(crate) async fn befall(fault: Option<Fault>, right: impl Future<Output = Ans
         }
         Some(Fault::Delay(pause)) => {
             sleep(pause).await;
+            Ok(right.await)
+        }
+        Some(Fault::Hold(hold)) => {
+            hold.released().await;
             Ok(right.await)
         }
         // hyper drops this future when the client closes the connection.

@@ -3,14 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
+use tokio::sync::Semaphore;
 
 /// A call of the contract; faults and records are kept by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Route {
-    /// The TLS handshake, before any call. Only [`Fault::Delay`], [`Fault::Silence`], [`Fault::Garbage`] and
+    /// The TLS handshake, before any call. Only [`Fault::Delay`], [`Fault::Hold`], [`Fault::Silence`], [`Fault::Garbage`] and
     /// [`Fault::CloseBeforeAnswer`] can befall it; it is never recorded as a call.
     Handshake,
     /// `POST /login`.
@@ -66,6 +68,35 @@ impl Place for Route {
     const CUT_WITHIN: u64 = 64;
 }
 
+/// Keeps an answer back until it is let go, so that a test decides what happens before.
+#[derive(Debug, Clone)]
+pub struct Hold(Arc<Semaphore>);
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl Hold {
+    /// Lets go of it, for good.
+    pub fn release(&self) {
+        self.0.close();
+    }
+
+    pub(crate) async fn released(&self) {
+        let _closed = self.0.acquire().await;
+    }
+}
+
+impl PartialEq for Hold {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Hold {}
+
 /// What befalls one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -80,6 +111,8 @@ pub enum Fault {
     },
     /// Nothing for this long, then the right answer.
     Delay(Duration),
+    /// Nothing until it is let go, then the right answer.
+    Hold(Hold),
     /// The request is taken and never answered; the connection stays open until the client closes it.
     Silence,
     /// The right answer with its full `Content-Length`, cut after this many bytes of its body (at the latest before its
@@ -136,7 +169,7 @@ impl Fault {
 
     fn can_befall<P: Place>(&self, place: P) -> bool {
         match self {
-            Self::Delay(_) | Self::Silence | Self::Garbage | Self::CloseBeforeAnswer => true,
+            Self::Delay(_) | Self::Hold(_) | Self::Silence | Self::Garbage | Self::CloseBeforeAnswer => true,
             Self::Status { code, .. } | Self::AnswerEarly(code, _) => {
                 place != P::HANDSHAKE && (200..600).contains(code)
             }

@@ -66,7 +66,7 @@ mod wire;
 
 pub use call::Call;
 pub use cloud::Cloud;
-pub use fault::{Fault, Route};
+pub use fault::{Fault, Hold, Route};
 pub use options::{Leaf, Observer, Options, ServerTime, UnknownFile, User, WrongCredentials};
 pub use s3::{S3, S3Call, S3Keys, S3Route};
 pub use token::Signing;

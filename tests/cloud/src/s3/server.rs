@@ -86,7 +86,12 @@ async fn call(server: Arc<Server>, past: Past, request: Request<Incoming>) -> Re
         ) => read(&mut body, None).await?,
         None
         | Some(
-            Fault::Delay(_) | Fault::CutAfter(_) | Fault::CloseAfterAnswer | Fault::AnswerEarly(..) | Fault::FlipBit(_),
+            Fault::Delay(_)
+            | Fault::Hold(_)
+            | Fault::CutAfter(_)
+            | Fault::CloseAfterAnswer
+            | Fault::AnswerEarly(..)
+            | Fault::FlipBit(_),
         ) => {}
     }
     let mut outcome = befall(fault, right(&server, Request::from_parts(head, body))).await;
