@@ -200,7 +200,8 @@ fn fed(bench: &Bench, args: &[&str]) -> (Child, ChildStdin) {
 
 #[test]
 fn an_interrupted_run_leaves_the_old_files_and_nothing_else() {
-    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+    // Not SIGINT: what a shell starts in the background inherits it ignored.
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::TERM] {
         let bench = Bench::new();
         let (mut child, stdin) = fed(&bench, &SEAL);
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).expect("it runs");
