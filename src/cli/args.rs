@@ -1,9 +1,12 @@
 //! Arguments to a command. What is unknown is told with the nearest known one.
 
+mod options;
 mod sealing;
+#[cfg(test)]
+mod tests;
+mod wrong;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +19,11 @@ use crate::config::Source;
 use crate::config::keys::nearest;
 use crate::name::{Folder, ResourceName};
 
+pub(super) use options::Options;
 pub(super) use sealing::{InspectOptions, SealOptions, Sealed, VerifyOptions};
+pub(super) use wrong::Wrong;
+
+use options::spelt;
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -103,78 +110,6 @@ pub(super) struct WaitOptions {
     pub(super) fails_on_error: bool,
 }
 
-/// Arguments that make no command.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
-    NoCommand,
-    Command {
-        name: String,
-        nearest: String,
-    },
-    Option {
-        command: &'static str,
-        name: String,
-        nearest: Option<String>,
-    },
-    Value {
-        command: &'static str,
-        option: &'static str,
-        text: String,
-        allowed: &'static str,
-    },
-    Together {
-        command: &'static str,
-        what: &'static str,
-    },
-    Password {
-        command: &'static str,
-    },
-    /// What the parser itself refuses: a value that is missing or not wanted.
-    Shape {
-        command: &'static str,
-        said: String,
-    },
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCommand => f.write_str("no command was given"),
-            Self::Command { name, nearest } => {
-                write!(f, "unknown command {name:?}; the nearest known is {nearest}")
-            }
-            Self::Option { command, name, nearest: Some(nearest) } => {
-                write!(f, "{command}: unknown option {name}; the nearest known is {nearest}")
-            }
-            Self::Option { command, name, nearest: None } => write!(f, "{command}: unexpected argument {name}"),
-            Self::Value { command, option, text, allowed } => {
-                write!(f, "{command}: {option} cannot be {text:?}; allowed: {allowed}")
-            }
-            Self::Together { command, what } => write!(f, "{command}: {what}"),
-            Self::Password { command } => write!(
-                f,
-                "{command}: a password is never an argument, every user of the board can read those; \
-                 use --password-file, --password-stdin or the prompt"
-            ),
-            Self::Shape { command, said } => write!(f, "{command}: {said}"),
-        }
-    }
-}
-
-impl Wrong {
-    /// Where to read on.
-    pub(super) fn hint(&self) -> String {
-        match self {
-            Self::NoCommand | Self::Command { .. } => "next: azaion-loader --help".to_owned(),
-            Self::Password { command }
-            | Self::Option { command, .. }
-            | Self::Value { command, .. }
-            | Self::Together { command, .. }
-            | Self::Shape { command, .. } => format!("next: azaion-loader {command} --help"),
-        }
-    }
-}
-
 const COMMANDS: [&str; 12] =
     ["run", "status", "unlock", "wait", "plan", "cache", "trust", "fingerprint", "config", "seal", "verify", "inspect"];
 
@@ -212,58 +147,6 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             let known = ["--help", "--version"].iter().map(|&known| known.to_owned());
             Err(Wrong::Command { nearest: nearest(&name, known), name })
         }
-    }
-}
-
-fn spelt(argument: &Arg<'_>) -> String {
-    match argument {
-        Arg::Short(letter) => format!("-{letter}"),
-        Arg::Long(name) => format!("--{name}"),
-        Arg::Value(text) => text.to_string_lossy().into_owned(),
-    }
-}
-
-/// One command's options, as they come.
-pub(super) struct Options {
-    pub(super) parser: Parser,
-    pub(super) command: &'static str,
-    pub(super) known: &'static [&'static str],
-}
-
-impl Options {
-    /// The next option by its long name; `None` at the end. `-h` is `--help`.
-    pub(super) fn next(&mut self) -> Result<Option<&'static str>, Wrong> {
-        let command = self.command;
-        let argument = self.parser.next().map_err(|error| Wrong::Shape { command, said: error.to_string() })?;
-        let name = match argument {
-            None => return Ok(None),
-            Some(Arg::Short('h')) => "--help".to_owned(),
-            Some(other) => spelt(&other),
-        };
-        self.known_option(name).map(Some)
-    }
-
-    fn known_option(&self, name: String) -> Result<&'static str, Wrong> {
-        let found = self.known.iter().copied().find(|known| *known == name);
-        found.ok_or_else(|| {
-            let nearest =
-                name.starts_with('-').then(|| nearest(&name, self.known.iter().map(|&known| known.to_owned())));
-            Wrong::Option { command: self.command, name, nearest }
-        })
-    }
-
-    fn value(&mut self) -> Result<OsString, Wrong> {
-        let command = self.command;
-        self.parser.value().map_err(|error| Wrong::Shape { command, said: error.to_string() })
-    }
-
-    pub(super) fn path(&mut self) -> Result<PathBuf, Wrong> {
-        self.value().map(PathBuf::from)
-    }
-
-    pub(super) fn text(&mut self) -> Result<String, Wrong> {
-        let command = self.command;
-        self.value()?.string().map_err(|error| Wrong::Shape { command, said: error.to_string() })
     }
 }
 
@@ -499,114 +382,4 @@ fn cache(mut parser: Parser) -> Result<Parsed, Wrong> {
         (Some(_), ..) => CacheAction::Verify,
     };
     Ok(Parsed::Command(Command::Cache(CacheOptions { source, action })))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(line: &str) -> Result<Parsed, String> {
-        parse(line.split_whitespace().map(OsString::from)).map_err(|wrong| wrong.to_string())
-    }
-
-    fn wrong(line: &str) -> String {
-        parsed(line).expect_err(line)
-    }
-
-    #[test]
-    fn what_is_unknown_is_told_with_the_nearest() {
-        assert_eq!(wrong(""), "no command was given");
-        assert_eq!(wrong("unlok"), "unknown command \"unlok\"; the nearest known is unlock");
-        assert_eq!(wrong("--versoin"), "unknown command \"--versoin\"; the nearest known is --version");
-        assert_eq!(wrong("run --conf x"), "run: unknown option --conf; the nearest known is --config");
-        assert_eq!(wrong("status now"), "status: unexpected argument now");
-        assert_eq!(wrong("wait --timeout soon"), "wait: --timeout cannot be \"soon\"; allowed: whole seconds");
-        assert!(wrong("run --config").contains("missing argument"), "{}", wrong("run --config"));
-        assert!(wrong("status --json=1").contains("unexpected argument"), "{}", wrong("status --json=1"));
-    }
-
-    #[test]
-    fn a_password_is_never_an_argument() {
-        for line in ["unlock --email a@b --password canary", "unlock --password=canary"] {
-            let said = wrong(line);
-            assert!(said.contains("--password-stdin") && !said.contains("canary"), "{said}");
-        }
-    }
-
-    #[test]
-    fn who_logs_in_is_said_once() {
-        let login = |line| match parsed(line) {
-            Ok(Parsed::Command(Command::Unlock(options))) => options.login,
-            other => panic!("{line}: {other:?}"),
-        };
-        assert_eq!(login("unlock"), Login::Held);
-        assert_eq!(login("unlock --held"), Login::Held);
-        assert_eq!(login("unlock --credentials f"), Login::File("f".into()));
-        assert_eq!(login("unlock --email a@b"), Login::Email("a@b".into(), Password::Prompt));
-        assert_eq!(login("unlock --password-stdin --email a@b"), Login::Email("a@b".into(), Password::Stdin));
-        for line in ["unlock --held --email a@b", "unlock --credentials f --email a@b", "unlock --password-stdin"] {
-            assert!(parsed(line).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_done_with_the_cache_is_said_once() {
-        let action = |line| match parsed(line) {
-            Ok(Parsed::Command(Command::Cache(options))) => options.action,
-            other => panic!("{line}: {other:?}"),
-        };
-        let evict = |name: &str, folder: &str| CacheAction::Evict {
-            name: ResourceName::new(name).expect("plain"),
-            folder: Folder::new(folder).expect("plain"),
-        };
-        assert_eq!(action("cache list"), CacheAction::List);
-        assert_eq!(action("cache verify --config f"), CacheAction::Verify);
-        assert_eq!(action("cache evict --all"), CacheAction::EvictAll);
-        assert_eq!(action("cache evict list"), evict("list", ""));
-        assert_eq!(action("cache evict --folder f -- --all"), evict("--all", "f"));
-        for line in [
-            "cache",
-            "cache lst",
-            "cache list m",
-            "cache list --all",
-            "cache verify --folder f",
-            "cache evict",
-            "cache evict m n",
-            "cache evict m --all",
-            "cache evict --all --folder f",
-            "cache evict a/b",
-            "cache evict m --folder a/b",
-        ] {
-            assert!(parsed(line).is_err(), "{line}");
-        }
-        assert_eq!(wrong("cache lst"), "cache: the action cannot be \"lst\"; allowed: list, verify, evict");
-    }
-
-    #[test]
-    fn every_command_has_help_that_names_all_its_options() {
-        for command in COMMANDS {
-            let Ok(Parsed::Text(text)) = parsed(&format!("{command} --help")) else { panic!("{command}") };
-            assert!(text.contains("Example"), "{command}");
-            let unknown = wrong(&format!("{command} --zz"));
-            assert!(unknown.contains("nearest known is --"), "{unknown}");
-            assert!(help::OVERVIEW.contains(&format!("\n  {command} ")), "{command}");
-        }
-        let options = [
-            ("run", "--config"),
-            ("fingerprint", "--root"),
-            ("status", "--json"),
-            ("unlock", "--no-wait"),
-            ("unlock", "--credentials"),
-            ("unlock", "--password-file"),
-            ("wait", "--fail-on-error"),
-            ("wait", "--timeout"),
-            ("cache", "--folder"),
-            ("cache", "--all"),
-            ("cache", "verify"),
-        ];
-        for (command, option) in options {
-            let Ok(Parsed::Text(text)) = parsed(&format!("{command} -h")) else { panic!("{command}") };
-            assert!(text.contains(option), "{command} {option}");
-        }
-    }
 }
