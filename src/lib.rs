@@ -2,7 +2,7 @@
 //!
 //! In scope: log in to the Resource API, fetch the key fragment, read the archive as a random-access file, feed its images
 //! into the container engine, prove that they are there, remember it across power cuts, and tell a person with `curl` how
-//! it goes. Next: models split in two, with their big parts cached on flash.
+//! it goes; models split in two, with their big parts cached on flash; seals, by which archives and models prove themselves.
 //!
 //! Out of scope: running containers, networks and volumes (the engine's), building images (the publisher's), and hiding
 //! anything from whoever has root on the board.

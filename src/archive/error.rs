@@ -235,21 +235,12 @@ impl ArchiveError {
 
     /// Behind a seal, all faults of the content are one.
     pub(super) fn behind_a_seal(self, is_sealed: bool) -> Self {
-        match self {
-            Self::Changed
-            | Self::Empty
-            | Self::Truncated(_)
-            | Self::WrongKey
-            | Self::NotAnArchive(_)
-            | Self::Damaged { .. }
-            | Self::Document { .. }
-            | Self::Digest { .. }
-                if is_sealed =>
-            {
-                Self::not_authentic(&self)
-            }
-            other => other,
-        }
+        if is_sealed && self.is_of_content() { Self::not_authentic(&self) } else { self }
+    }
+
+    /// Whether it tells something of the bytes: by its code, which every variant has to choose.
+    fn is_of_content(&self) -> bool {
+        matches!(self.code(), Code::ArchiveChanged | Code::ArchiveCut | Code::WrongKeyOrDamaged)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Two forms: `<config>.json`, `<diff_id>/layer.tar`, `manifest.json` for the classic store, the OCI layout for the
 //! containerd store. The end marker waits until the steps below have ended and the file was seen to be unchanged: engines
-//! act on it. Every layer's digest is right before the tar goes on behind it.
+//! act on it. Every layer's digest is right before the tar goes on behind it; of a sealed archive, every chunk is.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
