@@ -26,7 +26,7 @@ pub const PATH_SEGMENTS: usize = 4;
 /// First size of a connection's buffer, and what an idle one keeps.
 pub const INLET_FIRST_BYTES: usize = 1024;
 
-/// A JSON request body: longer is 413. Two credentials of [`CREDENTIAL_BYTES`] with every byte escaped fit.
+/// A JSON request body: longer is 413. Two credentials of [`CREDENTIAL_BYTES`](super::CREDENTIAL_BYTES) with every byte escaped fit.
 pub const JSON_BODY_BYTES: usize = 16 * 1024;
 
 /// What is left of a body nobody asked for is read over up to here, else the connection closes after the answer.
