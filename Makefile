@@ -1,6 +1,6 @@
 # Every target that a person calls has a `##` line: `make help` lists them.
 HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
-STATIC := RUSTFLAGS="-C target-feature=+crt-static"
+STATIC := RUSTFLAGS="-C target-feature=+crt-static $(shell images/remap.sh rust)" CFLAGS="$(shell images/remap.sh c)"
 BIN    := target/$(HOST)/release/azaion-loader
 export LOADER_UNDER_TEST := $(CURDIR)/$(BIN)
 

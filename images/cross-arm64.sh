@@ -86,8 +86,8 @@ by_container() {
 by_debian() {
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS RUSTC=/usr/bin/rustc \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
-        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" \
-        CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static $(images/remap.sh rust)" \
+        CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CFLAGS_aarch64_unknown_linux_gnu="$(images/remap.sh c)" \
         /usr/bin/cargo build --release --locked --target aarch64-unknown-linux-gnu --target-dir "$target_dir/cross" \
         --bin azaion-loader "$@" >&2
     built=$target_dir/cross/aarch64-unknown-linux-gnu/release/azaion-loader
