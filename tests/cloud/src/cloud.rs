@@ -35,7 +35,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Starts a cloud on a free port of 127.0.0.1. When this returns, it listens.
+    /// Starts a cloud on 127.0.0.1, on a free port unless [`Options::port`] names one. When this returns, it listens.
     ///
     /// # Panics
     /// When it cannot start; [`Cloud::try_start`] tells why instead.
@@ -45,7 +45,7 @@ impl Cloud {
 
     /// [`Cloud::start`] for a program that can tell a person what went wrong.
     pub fn try_start(options: Options) -> io::Result<Self> {
-        let (ca_pem, tls) = certificate::make(options.leaf)?;
+        let (ca_pem, tls) = certificate::make(options.leaf, options.authority.as_deref())?;
         let mut store = Store::default();
         store.fragment = options.fragment;
         options.users.into_iter().for_each(|user| store.add_user(user));
@@ -64,7 +64,7 @@ impl Cloud {
             gate: Gate::new(),
         });
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("azaion-cloud").enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)))?;
         let addr = listener.local_addr()?;
         let tls = TlsAcceptor::from(tls);
         drop(runtime.spawn(serve(listener, Some(tls.clone()), Arc::clone(&shared))));

@@ -1,8 +1,9 @@
 //! The Resource API for demo and tests, built from CONTRACT sections 1 and 3; never linked into the agent.
 //!
 //! [`Cloud::start`] listens on a port of its own choice with real TLS under a certificate authority made for this one
-//! cloud, on threads of its own, and stops when the [`Cloud`] is dropped. It shares no code with the agent: keys,
-//! ciphers, tokens and HTTP are written here a second time, so that a mistake in one of the two shows.
+//! cloud, or the one that [`Options::authority`] has the key of, on threads of its own, and stops when the [`Cloud`] is
+//! dropped. It shares no code with the agent: keys, ciphers, tokens and HTTP are written here a second time, so that a
+//! mistake in one of the two shows.
 //!
 //! ```
 //! use azaion_cloud::{Cloud, Fault, Options, Route, User};
@@ -65,6 +66,7 @@ mod token;
 mod wire;
 
 pub use call::Call;
+pub use certificate::new_authority;
 pub use cloud::Cloud;
 pub use fault::{Fault, Hold, Route};
 pub use options::{Leaf, Observer, Options, ServerTime, UnknownFile, User, WrongCredentials};

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +28,8 @@ usage: azaion-cloud --dir DIR --user EMAIL:PASSWORD[:ROLE] --fragment-file FILE 
   --separator S
   --s3                    an S3 server too, with the bucket \"models\"; s3_url, s3_plain_url and cdn.yaml are written
   --bucket NAME           one more bucket for --s3; may stand more than once
+  --port N                the port to listen on (default: a free one); url is of the same
+  --authority FILE        its authority's key, made when it is not there: ca.pem of an earlier run stays good
   --slow MS               lets every call wait this long before it is answered
   --until-stdin-closes    stops when standard input ends, besides SIGTERM and SIGINT
   --help                  this text
@@ -92,6 +95,15 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
                 let millis = millis.parse().map_err(|_| format!("--slow takes milliseconds, not {millis:?}"))?;
                 slow = Some(Duration::from_millis(millis));
             }
+            lexopt::Arg::Long("port") => {
+                let port = text(parser.value()?)?;
+                options.port = port.parse().map_err(|_| format!("--port takes 0 to 65535, not {port:?}"))?;
+            }
+            lexopt::Arg::Long("authority") => {
+                let path = PathBuf::from(parser.value()?);
+                let key = authority(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                options.authority = Some(key);
+            }
             lexopt::Arg::Long("until-stdin-closes") => until_stdin_closes = true,
             lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(None),
             unknown => return Err(unknown.unexpected()),
@@ -119,6 +131,18 @@ fn user(argument: &str) -> Result<User, lexopt::Error> {
         // The argument is not repeated: it may be a password.
         _ => Err("--user takes EMAIL:PASSWORD or EMAIL:PASSWORD:ROLE".into()),
     }
+}
+
+/// The key in this file; a fresh one is put there when there is none.
+fn authority(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return read,
+    }
+    let key = azaion_cloud::new_authority()?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(key.as_bytes())?;
+    Ok(key)
 }
 
 fn run(arguments: Arguments) -> io::Result<()> {

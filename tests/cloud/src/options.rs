@@ -27,6 +27,11 @@ pub struct Options {
     pub time: ServerTime,
     /// What the server's certificate looks like.
     pub leaf: Leaf,
+    /// The key of the authority behind it, in PEM ([`crate::new_authority`]): every cloud with this key is trusted by who
+    /// trusts one of them. Default: a fresh one.
+    pub authority: Option<String>,
+    /// The Resource API's port on 127.0.0.1. Default: 0, a free one.
+    pub port: u16,
     /// The answer to wrong credentials.
     pub wrong_credentials: WrongCredentials,
     /// The answer to an unknown file.
@@ -49,6 +54,8 @@ impl Default for Options {
             signing: Signing::default(),
             time: ServerTime::default(),
             leaf: Leaf::default(),
+            authority: None,
+            port: 0,
             wrong_credentials: WrongCredentials::default(),
             unknown_file: UnknownFile::default(),
             observer: None,
@@ -122,7 +129,8 @@ impl Default for ServerTime {
 /// [`crate::Cloud::ca_pem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Leaf {
-    /// For `localhost`, `127.0.0.1` and the far end of `tests/tools/thin-link`, valid now and at any time a board without a clock believes in.
+    /// For `localhost`, `127.0.0.1`, the far end of `tests/tools/thin-link` and this machine as a board under QEMU sees
+    /// it, valid now and at any time a board without a clock believes in.
     #[default]
     Good,
     /// For another name only.

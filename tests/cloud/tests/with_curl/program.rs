@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -73,11 +74,38 @@ fn slow_delays_every_call() {
 }
 
 #[test]
+fn a_board_that_trusted_an_earlier_run_trusts_the_next_one_on_the_same_port() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut program, stdin) = start(dir.path(), &["--until-stdin-closes", "--authority", "authority.pem"]);
+    let before = curl(dir.path());
+    let mode = fs::metadata(dir.path().join("authority.pem")).expect("the key was written").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(stdin);
+    assert!(program.wait().expect("the program ends").success());
+
+    let port = before.url.rsplit(':').next().expect("a url has a port").to_owned();
+    let more = ["--until-stdin-closes", "--authority", "authority.pem", "--port", &port];
+    let (mut program, stdin) = start(dir.path(), &more);
+    assert_eq!(before.login(EMAIL, PASSWORD).status, 200);
+    // As a board under QEMU's user network calls this machine.
+    let forwarded = format!("10.0.2.2:{port}:127.0.0.1:{port}");
+    let board = Curl::trusting(
+        &fs::read_to_string(dir.path().join("ca.pem")).expect("it was published"),
+        format!("https://10.0.2.2:{port}"),
+    );
+    assert_eq!(board.run(&["--connect-to", &forwarded, "/binary-split/key-fragment"]).status, 401);
+    drop(stdin);
+    assert!(program.wait().expect("the program ends").success());
+}
+
+#[test]
 fn a_wrong_command_line_is_told_in_one_line() {
     for (arguments, told) in [
         (vec!["--dir", "."], "--user is missing"),
         (vec!["--colour"], "invalid option '--colour'"),
         (vec!["--user", "secret-without-colon"], "EMAIL:PASSWORD"),
+        (vec!["--port", "65536"], "--port takes 0 to 65535"),
+        (vec!["--authority", "/nowhere/at/all"], "/nowhere/at/all: No such file"),
         (vec!["--fragment-file", "/nowhere/at/all"], "/nowhere/at/all: No such file"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_azaion-cloud")).args(arguments).output().expect("it runs");
