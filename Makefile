@@ -39,7 +39,12 @@ cross: ## The static ARM64 binary: by `cross` where it can run, else by Debian's
 test-arm64: cross ## The ARM64 binary does the whole job under qemu-aarch64-static: unlock, wait, status, restart
 	cargo build --quiet --locked -p azaion-cloud
 	tests/tools/arm64-smoke || [ $$? -eq 77 ]
+disk: $(if $(DEB),,cross) ## A whole ARM64 board as a disk for QEMU, target/images/qemu-virt/disk.qcow2; DEB=… takes a package that is there
+	cargo build --quiet --locked -p azaion-cloud
+	images/disk/build.sh
+boot-test: disk ## That disk under qemu-system-aarch64: unlocks itself, power cut at six moments, always back by itself; bounded
+	tests/tools/boot-test
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 clean
+.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 disk boot-test clean

@@ -64,8 +64,20 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// Writes an archive of `images` to `out`. Layers are made in `scratch` first, because their names are their digests.
+/// Writes an archive of `images` for this machine's architecture to `out`. Layers are made in `scratch` first, because
+/// their names are their digests.
 pub fn write(layout: Layout, images: &[Image], scratch: &Path, out: impl Write) -> io::Result<Vec<Made>> {
+    write_for(architecture(), layout, images, scratch, out)
+}
+
+/// [`write`] for another architecture, in the words of image configs.
+pub fn write_for(
+    architecture: &str,
+    layout: Layout,
+    images: &[Image],
+    scratch: &Path,
+    out: impl Write,
+) -> io::Result<Vec<Made>> {
     let mut tar = tar::Builder::new(out);
     let mut manifest = Vec::new();
     let mut index = Vec::new();
@@ -92,7 +104,7 @@ pub fn write(layout: Layout, images: &[Image], scratch: &Path, out: impl Write) 
             sizes.push(size);
         }
         let config = json!({
-            "architecture": architecture(),
+            "architecture": architecture,
             "os": "linux",
             "created": "2026-01-01T00:00:00Z",
             "config": { "Cmd": image.command, "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] },

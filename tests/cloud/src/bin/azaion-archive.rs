@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use azaion_cloud::archive::{Image, Layer, Layout, encrypt, write};
+use azaion_cloud::archive::{Image, Layer, Layout, architecture, encrypt, write_for};
 use lexopt::{Arg, ValueExt as _};
 
 const HELP: &str = "\
@@ -17,6 +17,7 @@ usage: azaion-archive --fragment-file FILE --out images.enc --image NAME:TAG LAY
   --fragment-file FILE   the key fragment whose SHA-256 is the key
   --out FILE             where the archive goes; scratch files lie beside it while it is made
   --layout oci|classic   as Docker from 25 on, or before (default oci)
+  --arch NAME            what the images say they are for, as amd64 or arm64 (default: this machine)
   --plain                writes the tar unencrypted
 
 each image is followed by its layers, from the bottom up, and what it runs:
@@ -30,6 +31,7 @@ struct Arguments {
     fragment: Vec<u8>,
     out: PathBuf,
     layout: Layout,
+    arch: String,
     plain: bool,
     images: Vec<Image>,
 }
@@ -60,6 +62,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
     let mut fragment = None;
     let mut out = None;
     let mut layout = Layout::Oci;
+    let mut arch = architecture().to_owned();
     let mut plain = false;
     let mut images: Vec<Image> = Vec::new();
     while let Some(argument) = parser.next()? {
@@ -67,6 +70,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
             Arg::Long("fragment-file") => fragment = Some(read(&PathBuf::from(parser.value()?))?),
             Arg::Long("out") => out = Some(PathBuf::from(parser.value()?)),
             Arg::Long("plain") => plain = true,
+            Arg::Long("arch") => arch = parser.value()?.string()?,
             Arg::Long("layout") => {
                 layout = match parser.value()?.string()?.as_str() {
                     "oci" => Layout::Oci,
@@ -101,6 +105,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
         fragment: fragment.ok_or("--fragment-file is missing")?,
         out: out.ok_or("--out is missing")?,
         layout,
+        arch,
         plain,
         images,
     }))
@@ -122,7 +127,7 @@ fn last(images: &mut [Image]) -> Result<&mut Image, lexopt::Error> {
 fn run(arguments: &Arguments) -> io::Result<()> {
     let beside = arguments.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let tar = arguments.out.with_extension("tar.tmp");
-    write(arguments.layout, &arguments.images, beside, BufWriter::new(File::create(&tar)?))?;
+    write_for(&arguments.arch, arguments.layout, &arguments.images, beside, BufWriter::new(File::create(&tar)?))?;
     if arguments.plain {
         return fs::rename(&tar, &arguments.out);
     }
