@@ -195,6 +195,9 @@ pub const LOOKS_AT_ONCE: usize = 16;
 /// written, and so the next start needs an unlock.
 pub const LEDGER_BYTES: usize = 4 * 1024 * 1024;
 
+/// The kernel's identifier of a boot, in bytes: a UUID and a line end.
+pub const BOOT_ID_BYTES: usize = 64;
+
 /// First pause before a headless board tries its unlock again; doubles each time.
 pub const BOOT_FIRST_PAUSE: Duration = Duration::from_secs(5);
 

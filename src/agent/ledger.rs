@@ -4,6 +4,10 @@
 //! written after the engine has confirmed every image, so that it never speaks of a load that did not end.
 //! `brought.json` lists the suites that the agent brought in or began to, the newest first: whether the newest was being
 //! switched to when a cut came, and whose images are to be removed when nothing uses them any more.
+//!
+//! An engine flushes what it knows of an image, and not the image's files: after a power cut it may show images whose files
+//! are empty. So everything is flushed before the ledger calls a suite loaded, and a load notes the boot it began in:
+//! what one brought that went down together with the board is [`Ledger::doubtful`].
 
 use std::fmt;
 use std::io;
@@ -20,7 +24,7 @@ use crate::engine::{Brought, Expected};
 use crate::error::{Code, Explain};
 use crate::flash;
 use crate::json;
-use crate::limits::{LEDGER_BYTES, SUITES_REMEMBERED};
+use crate::limits::{BOOT_ID_BYTES, LEDGER_BYTES, SUITES_REMEMBERED};
 use crate::net::lend;
 use crate::unlock::{self, Cause, Recalled};
 
@@ -71,6 +75,17 @@ struct Generation {
     images: Vec<Expected>,
     #[serde(default)]
     seal: Option<SealNote>,
+    /// The boot that its load began in, by the kernel's identifier; while it is [`Stage::Loading`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
+}
+
+/// Images that an engine may show without having their files.
+pub(super) struct Doubtful {
+    /// These.
+    pub(super) images: Vec<Expected>,
+    /// Those that other loads brought, to their end.
+    pub(super) whole: Vec<Expected>,
 }
 
 /// `brought.json`.
@@ -170,6 +185,28 @@ impl Ledger {
         Ok(brought.collect())
     }
 
+    /// What loads brought in that the board did not survive; `None` when there is nothing like that.
+    pub(super) async fn doubtful(&self, engine: Option<&str>) -> Result<Option<Doubtful>, LedgerError> {
+        let history = self.history().await?;
+        let boot = lend(boot).await;
+        if history.engine.as_deref() != engine || !history.suites.iter().any(|suite| suite.is_doubtful(&boot)) {
+            return Ok(None);
+        }
+        let (doubtful, whole): (Vec<_>, Vec<_>) =
+            history.suites.into_iter().partition(|suite| suite.is_doubtful(&boot));
+        let images = |suites: Vec<Generation>| suites.into_iter().flat_map(|suite| suite.images).collect();
+        let whole = whole.into_iter().filter(|suite| suite.stage != Stage::Loading).collect();
+        Ok(Some(Doubtful { images: images(doubtful), whole: images(whole) }))
+    }
+
+    /// The engine has nothing doubtful any more.
+    pub(super) async fn settle(&self) -> Result<(), LedgerError> {
+        let mut history = self.history().await?;
+        let boot = lend(boot).await;
+        history.suites.retain(|suite| !suite.is_doubtful(&boot));
+        self.write_history(&history).await
+    }
+
     /// The suites behind `keep` earlier ones of those that were ready, and those that never came so far.
     pub(super) async fn outdated(&self, engine: Option<&str>, keep: usize) -> Result<Vec<Vec<Expected>>, LedgerError> {
         let history = self.history().await?;
@@ -208,7 +245,8 @@ impl Ledger {
         // The same archive again is the same suite; what it had before may be spelt otherwise, never less.
         history.suites.retain(|known| known.archive != suite.archive);
         let (archive, images, seal) = (suite.archive, suite.images.clone(), suite.seal.clone());
-        history.suites.insert(0, Generation { stage, archive, images, seal });
+        let boot = if stage == Stage::Loading { lend(boot).await } else { None };
+        history.suites.insert(0, Generation { stage, archive, images, seal, boot });
         if history.suites.len() > SUITES_REMEMBERED {
             history.suites.truncate(SUITES_REMEMBERED);
             log::warn!(
@@ -217,6 +255,19 @@ impl Ledger {
         }
         if history == before { Ok(()) } else { self.write_history(&history).await }
     }
+}
+
+impl Generation {
+    /// Whether its load was cut with the board. A kernel that does not say which boot this is may have booted anew.
+    fn is_doubtful(&self, boot: &Option<String>) -> bool {
+        self.stage == Stage::Loading && (self.boot.is_none() || self.boot != *boot)
+    }
+}
+
+/// The kernel's identifier of this boot (random(4)).
+fn boot() -> Option<String> {
+    let id = read_small(Path::new("/proc/sys/kernel/random/boot_id"), BOOT_ID_BYTES).ok()?;
+    Some(String::from_utf8(id).ok()?.trim().to_owned())
 }
 
 impl History {
@@ -287,6 +338,8 @@ impl unlock::Ledger for Ledger {
     }
 
     async fn switching(&self, suite: &Suite) -> Result<(), Cause> {
+        // The engine's directory is not ours to open: all that this board has not written yet.
+        lend(rustix::fs::sync).await;
         Ok(self.note(suite, Stage::Switching).await?)
     }
 

@@ -233,6 +233,18 @@ impl Engine {
         }
     }
 
+    /// Removes `images`, which a load brought that the board did not survive, but for those that are `kept` too, and what
+    /// stands for parts of images. A directory is flushed before it shows anything.
+    ///
+    /// # Errors
+    /// Some of them may still be there.
+    pub async fn discard(&self, images: &[Expected], kept: &[Expected]) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(docker) => docker.discard(images, kept).await,
+            Self::Directory(_) => Ok(()),
+        }
+    }
+
     /// Removes an image of an earlier archive, unless a container uses it; returns whether it is done with.
     pub async fn remove_old(&self, image: &Expected, present: &[Expected]) -> Result<bool, EngineError> {
         match self {
