@@ -75,6 +75,8 @@ chmod 0644 "$dir/board/images/images.enc"
 cloud=$!
 until_true 30 test -s "$dir/cloud/url"
 cp "$dir/cloud/ca.pem" "$dir/board/images/ca.pem"
+# Known beforehand, because the health check asks the address of the configuration.
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 cat >"$dir/board/loader.toml" <<TOML
 [cloud]
 resource_api_url = "$(cat "$dir/cloud/url")"
@@ -84,14 +86,14 @@ hardware_salt = "hw"
 api_salt = "api"
 resource_salt = "res"
 [control]
-listen = ["127.0.0.1:0"]
+listen = ["127.0.0.1:$port"]
 TOML
 chown 65532:65532 "$dir/board/loader.toml"
 chmod 0400 "$dir/board/loader.toml"
-# As it is shipped, but for the socket of the private engine.
-sed "s|- /var/run/docker.sock:|- $socket:|" images/container/compose.yaml >"$dir/compose.yaml"
+# As it is shipped, but for the socket of the private engine, and a health check that is asked sooner.
+sed "s|- /var/run/docker.sock:|- $socket:|; s/interval: 30s/interval: 1s/" images/container/compose.yaml >"$dir/compose.yaml"
 # The private engine has no bridge: compose v1 makes one for no service here, network_mode is host.
-export AZAION_LOADER_IMAGE=azaion-loader:$version AZAION_IMAGES=$dir/board/images AZAION_CONFIG=$dir/board/loader.toml
+export LOADER_IMAGE=azaion-loader:$version LOADER_IMAGES=$dir/board/images LOADER_CONFIG=$dir/board/loader.toml
 DOCKER_GID=$(stat -c %g "$socket")
 export DOCKER_GID
 (unset DOCKER_GID; ! compose config -q 2>/dev/null) || fail "compose.yaml is taken without DOCKER_GID"
@@ -99,12 +101,15 @@ compose config -q
 ok "docker-compose takes compose.yaml, and refuses it without DOCKER_GID"
 
 container=${project}_azaion-loader_1
-log() { docker logs "$container" 2>&1; }
-listens() { url=$(log | sed -n 's|.*listens on \(http://[^ ]*\).*|\1|p' | tail -n 1); [ -n "$url" ]; }
+url=http://127.0.0.1:$port
+answers() { curl -sf --noproxy '*' -o /dev/null "$url/health"; }
+healthy() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$container")" = "$1" ]; }
 compose up -d >"$dir/up.log" 2>&1 || fail "compose up: $(tail -n 3 "$dir/up.log")"
-until_true 60 listens
+until_true 60 answers
 has() { grep -qE -- "$2" <<<"$3" || fail "$1: no /$2/ in: ${3:-nothing}"; ok "$1"; }
 has "the port on the board's loopback" '"status":"healthy"' "$(curl -sS --noproxy '*' "$url/health")"
+until_true 60 healthy healthy
+ok "the health check finds it healthy"
 inside() { docker exec "$container" /usr/bin/azaion-loader "$@" 2>&1; }
 facts() { grep -E '^(hash|fingerprint|text) '; }
 board=$("$target_dir/x86_64-unknown-linux-gnu/release/azaion-loader" fingerprint --config "$dir/board/loader.toml" | facts)
@@ -113,7 +118,7 @@ if [ -z "$board" ] || [ "$board" != "$(inside fingerprint | facts)" ]; then
 fi
 ok "the fingerprint is the board's"
 has "unlock" '"state":"' "$(curl -sS --noproxy '*' "$url/unlock" -d '{"email":"tech@example.com","password":"field-password"}')"
-has "wait" '^ready$' "$(inside wait --timeout 120 --url "$url")"
+has "wait" '^ready$' "$(inside wait --timeout 120)"
 for image in azaion/hello:container azaion/layers:container; do docker image inspect "$image" >/dev/null || fail "the engine lacks $image"; done
 has "the image that it loaded runs" '^azaion-loader [0-9]' "$(docker run --rm --network none azaion/hello:container)"
 # The root is read-only, and there is no privilege to get.
@@ -123,8 +128,6 @@ kill "$cloud"
 wait "$cloud" 2>/dev/null || true
 cloud=""
 docker restart -t 10 "$container" >/dev/null
-# The last line may be of the run before, whose port is closed.
-again() { listens && curl -sf --noproxy '*' -o /dev/null "$url/health"; }
-until_true 60 again
-has "ready after a restart, without a cloud" '^ready$' "$(inside wait --timeout 60 --url "$url")"
+until_true 60 answers
+has "ready after a restart, without a cloud" '^ready$' "$(inside wait --timeout 60)"
 echo "container-check: all passed"
