@@ -5,7 +5,7 @@ BIN    := target/$(HOST)/release/azaion-loader
 export LOADER_UNDER_TEST := $(CURDIR)/$(BIN)
 
 help: ## This list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 build: ## The agent as one static binary for this machine
 	$(STATIC) cargo build --release --locked --target $(HOST) --bin azaion-loader
 demo: build ## The whole job on this machine: cloud, archive, unlock by curl, images in the engine
@@ -43,6 +43,7 @@ deb: ## The Debian package; ARCH=arm64 (the default) or amd64
 	$(MAKE) $(if $(filter amd64,$(ARCH)),build,cross)
 	images/deb.sh $(or $(ARCH),arm64)
 deb-check: ## lintian, two builds from two directories compared, install to purge in a throw-away Debian with systemd
+	$(MAKE) $(if $(filter arm64,$(ARCH)),cross,build)
 	images/deb-check.sh $(or $(ARCH),amd64)
 images: ## All that boards of a kind are given, BOARD=raspberry-pi-5: package, container images, overlays with first-boot hook
 	@images/images.sh "$(BOARD)" arch >/dev/null
@@ -53,9 +54,11 @@ container: build cross ## The container image for both architectures, without an
 container-check: build ## The container image unlocks an archive into the very engine it runs in
 	cargo build --quiet --locked -p azaion-cloud
 	images/container-check.sh
+overlay-check: build ## The first boot in a throw-away Debian: run, cut at many moments, booted by systemd
+	images/overlay-check.sh
 unit-score: ## What systemd says the services expose; a test holds 1.8
-	@for unit in loader ready; do systemd-analyze security --offline=true --no-pager images/azaion-$$unit.service | tail -n 1; done
+	@for unit in loader ready; do systemd-analyze security --offline=true --no-pager images/azaion-$$unit.service 2>&1 | tail -n 1; done
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 deb deb-check images container container-check unit-score clean
+.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 deb deb-check images container container-check overlay-check unit-score clean
