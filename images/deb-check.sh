@@ -113,8 +113,10 @@ part_twice() {
     ok "two builds from two directories are the same bytes: $(sha256sum <"$dir/twice/a.deb" | cut -c 1-16)…, $(stat -c %s "$dir/twice/a.deb") bytes"
 }
 
+skipped=0
+cannot() { echo "SKIPPED deb-check $*"; skipped=$((skipped + 1)); }
 is_ours() {
-    [ "$arch" = "$(dpkg --print-architecture)" ] || { echo "SKIPPED deb-check $1: this machine is $(dpkg --print-architecture)"; return 1; }
+    [ "$arch" = "$(dpkg --print-architecture)" ] || { cannot "$1: this machine is $(dpkg --print-architecture)"; return 1; }
 }
 
 # newer: the same package with a higher version, for an upgrade, in `newer`.
@@ -234,7 +236,7 @@ FailureAction=poweroff-force
 [Service]
 Type=oneshot
 ExecStart=/root/check
-StandardOutput=truncate:/root/result
+StandardOutput=file:/root/result
 StandardError=inherit
 TimeoutStartSec=240
 UNIT
@@ -246,7 +248,7 @@ UNIT
     boot root-boot 300 || true
     if [ ! -s "$at/root/result" ]; then
         tail -n 5 "$dir/root-boot.console" >&2
-        echo "SKIPPED deb-check boot: systemd does not boot in systemd-nspawn here"
+        cannot "boot: systemd does not boot in systemd-nspawn here"
         return
     fi
     cat "$at/root/result"
@@ -259,4 +261,4 @@ for part in "${parts[@]}"; do
     *) fail "unknown part $part; allowed: lintian, pages, twice, cycle, boot" ;;
     esac
 done
-echo "deb-check: $arch: ${parts[*]}: all passed"
+echo "deb-check: $arch: ${#parts[@]} parts (${parts[*]}): none failed, $skipped skipped"

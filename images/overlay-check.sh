@@ -170,7 +170,7 @@ After=basic.target azaion-firstboot.service
 [Service]
 Type=oneshot
 ExecStart=/bin/bash /root/check
-StandardOutput=truncate:/root/result
+StandardOutput=file:/root/result
 StandardError=inherit
 TimeoutStartSec=120
 UNIT
