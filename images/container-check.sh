@@ -63,6 +63,21 @@ docker run --rm --network none "azaion-loader:$version" --version >"$dir/version
 [ "$(docker image inspect -f '{{.Config.User}} {{.Architecture}} {{len .RootFS.Layers}}' "azaion-loader:$version")" = "65532:65532 amd64 1" ] ||
     fail "the image has another user, architecture or number of layers"
 ok "$(cat "$dir/version.log"), in the engine"
+# What is in it, to the file.
+id=$(docker create "azaion-loader:$version")
+found=$(docker export "$id" | tar --numeric-owner -tvf - | awk '{print $1, $2, $6}' | grep -E ' (usr|var)/' | sort)
+docker rm "$id" >/dev/null
+expected="$(printf '%s\n' '-rwxr-xr-x 0/0 usr/bin/azaion-loader' 'drwx------ 65532/65532 var/cache/azaion-loader/' \
+    'drwx------ 65532/65532 var/lib/azaion-loader/')"
+[ "$(grep -E 'azaion-loader/?$' <<<"$found")" = "$expected" ] || fail "the image holds: $found"
+[ "$(grep -c '^-' <<<"$found")" = 1 ] || fail "the image holds other files: $found"
+ok "it holds the binary and two directories of its user, nothing else"
+# The same Containerfile by the engine's own builder, as its first lines say.
+images/container.sh context "$dir/context" amd64
+docker build -q -f images/container/Containerfile --build-arg TARGETARCH=amd64 -t azaion-loader:by-docker "$dir/context" >"$dir/build.log" 2>&1 ||
+    fail "docker build: $(tail -n 3 "$dir/build.log")"
+docker run --rm --network none azaion-loader:by-docker --version >/dev/null || fail "what docker build made does not run"
+ok "docker build takes the Containerfile too"
 
 mkdir -p "$dir/board/images" "$dir/cloud"
 printf 'container-%s' "$$" >"$dir/fragment"

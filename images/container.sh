@@ -6,7 +6,7 @@
 #     target/images/azaion-loader_<version>_container_<arch>.tar   for `docker load`, tag azaion-loader:<version>, :latest
 #   images/container.sh push REGISTRY/NAME[:TAG]   builds for $ARCHES (default both), then pushes the index; log in with
 #                                                  `skopeo login` before; $PUSH_OPTIONS go to `skopeo copy`
-#   images/container.sh context DIR       only lays out what Containerfile copies
+#   images/container.sh context DIR [ARCH…]   only lays out what Containerfile copies
 #   images/container.sh install           as root on Debian: installs what this needs; nothing when it is all there
 #
 # The same commit makes the same bytes: times are the commit's (SOURCE_DATE_EPOCH).
@@ -35,7 +35,8 @@ install_packages() {
 # context DIR: what Containerfile copies, for the architectures in `arches`.
 context() {
     local arch binary
-    mkdir -p "$1/empty"
+    install -d -m 0755 "$1/state/var/lib" "$1/state/var/cache"
+    install -d -m 0700 "$1/state/var/lib/azaion-loader" "$1/state/var/cache/azaion-loader"
     for arch in "${arches[@]}"; do
         case $arch in
         amd64) binary=$target_dir/x86_64-unknown-linux-gnu/release/azaion-loader ;;
@@ -50,7 +51,13 @@ arches=()
 push=""
 case ${1-} in
 install) install_packages; exit ;;
-context) [ $# -eq 2 ] || die "context needs a directory"; arches=(amd64 arm64); context "$2"; exit ;;
+context)
+    [ $# -ge 2 ] || die "context needs a directory"
+    arches=("${@:3}")
+    [ $# -gt 2 ] || arches=(amd64 arm64)
+    context "$2"
+    exit
+    ;;
 push) [ $# -eq 2 ] || die "push needs REGISTRY/NAME[:TAG]"; push=$2; read -ra arches <<<"${ARCHES:-amd64 arm64}" ;;
 *)
     arches=("$@")
@@ -79,7 +86,7 @@ for arch in "${arches[@]}"; do platforms+=(--platform "linux/$arch"); done
 podman build --quiet "${platforms[@]}" --manifest azaion-loader --timestamp "$SOURCE_DATE_EPOCH" --squash-all \
     --label org.opencontainers.image.title=azaion-loader --label "org.opencontainers.image.version=$version" \
     --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-    -f images/container/Containerfile "$work/context" >&2
+    -f images/container/Containerfile "$work/context" >"$work/log" 2>&1 || { cat "$work/log" >&2; die "podman cannot build it"; }
 podman manifest push --quiet --all azaion-loader "oci:$work/oci:$version" >"$work/log" 2>&1 || { cat "$work/log" >&2; die "the image could not be written"; }
 
 # Whole or not at all, and with times and owners of nobody's machine.

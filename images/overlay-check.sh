@@ -5,6 +5,8 @@
 #     run      the hook takes in package, configuration, credentials and archive; a second run changes nothing; what cannot
 #              be taken in stays and is told; a later box updates
 #     cut      the hook is killed at many moments, each time run again until it is done: always the same end
+#     steps    cut before every single command that the hook calls, the package being in: at each cut every file is whole in
+#              the box or whole in its place, and the next run ends it
 #     boot     the root overlay and a box, booted by systemd: the agent runs by itself; booted again: nothing changes
 #     ways     firstrun.sh (Raspberry Pi Imager) and user-data (cloud-init) install the hook, and take themselves out
 #
@@ -18,7 +20,7 @@ check="overlay-check"
 target_dir=${CARGO_TARGET_DIR:-target}
 arch=$(dpkg --print-architecture)
 parts=("$@")
-[ $# -gt 0 ] || parts=(run cut boot ways)
+[ $# -gt 0 ] || parts=(run cut steps boot ways)
 case $arch in
 amd64) board=generic-x86-64 other=arm64 ;;
 arm64) board=generic-arm64 other=amd64 ;;
@@ -139,6 +141,56 @@ part_cut() {
     ok "cut at $cuts moments of a run of $took ms: the next run ends as one that was not cut"
 }
 
+# shellcheck disable=SC2016  # for the inner shell
+part_steps() {
+    local at=$dir/root-steps n=0 cuts=0 status name
+    root root-steps
+    box root-steps
+    hook root-steps >/dev/null 2>&1 || fail "the hook fails"
+    # In front of each command stands one that counts, and at the n-th call kills everything: the hook, its shells, itself.
+    mkdir "$at/cut"
+    for name in mkdir cp chown chmod sync mv wc dd rm sed grep getent dpkg dpkg-deb dpkg-query azaion-loader; do
+        cat >"$at/cut/$name" <<'WRAPPER'
+#!/bin/sh
+n=$(/bin/cat /cut/left)
+[ "$n" -gt 1 ] || kill -KILL -1
+echo $((n - 1)) >/cut/left
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+exec "${0##*/}" "$@"
+WRAPPER
+        chmod +x "$at/cut/$name"
+    done
+    whole() { # whole NAME PLACE CONTENT-TEST…: in the box or in its place
+        local what=$1 place=$2
+        shift 2
+        "$@" "$at/boot/firmware/azaion/$what" 2>/dev/null || "$@" "$at$place" 2>/dev/null || fail "cut before command $n: $what is whole nowhere"
+    }
+    while :; do
+        n=$((n + 1))
+        rm -rf "${at:?}/boot" "$at"/etc/azaion/boot.json* "$at"/etc/azaion/loader.toml* "$at/opt/azaion" "$at/etc/systemd/system/azaion-loader.service.d"
+        box root-steps
+        echo "$n" >"$at/cut/left"
+        status=$(
+            exec 2>/dev/null
+            unshare --mount --pid --fork --kill-child sh -c 'mount -t proc proc "$0/proc"; chroot "$0" env -i PATH=/cut:/usr/sbin:/usr/bin:/sbin:/bin sh /boot/firmware/azaion/firstboot; exit $?' \
+                "$at" >/dev/null
+            echo $?
+        )
+        whole loader.toml /etc/azaion/loader.toml grep -q "^resource_salt = \"$secret-salt\""
+        whole boot.json /etc/azaion/boot.json grep -q "$secret-password\"}"
+        whole images.enc /opt/azaion/images.enc cmp -s "$dir/root-steps.images.enc"
+        whole images.enc.seal /opt/azaion/images.enc.seal grep -qx seal
+        if [ "$status" = 0 ]; then break; fi
+        [ "$status" = 137 ] || fail "cut before command $n: the hook ends with $status"
+        cuts=$((cuts + 1))
+        hook root-steps >"$dir/again.log" 2>&1 || { cat "$dir/again.log" >&2; fail "cut before command $n, the next run fails"; }
+        settled root-steps
+    done
+    settled root-steps
+    [ "$cuts" -ge 30 ] || fail "only $cuts commands were cut"
+    ok "cut before each of $cuts commands: every file whole in the box or in its place, and the next run ends it"
+}
+
 part_boot() {
     local at=$dir/root-boot
     root root-boot
@@ -222,8 +274,8 @@ part_ways() {
 
 for part in "${parts[@]}"; do
     case $part in
-    run | cut | boot | ways) "part_$part" ;;
-    *) fail "unknown part $part; allowed: run, cut, boot, ways" ;;
+    run | cut | steps | boot | ways) "part_$part" ;;
+    *) fail "unknown part $part; allowed: run, cut, steps, boot, ways" ;;
     esac
 done
 echo "overlay-check: ${parts[*]}: all passed"
