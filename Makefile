@@ -5,7 +5,7 @@ BIN    := target/$(HOST)/release/azaion-loader
 export LOADER_UNDER_TEST := $(CURDIR)/$(BIN)
 
 help: ## This list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 build: ## The agent as one static binary for this machine
 	$(STATIC) cargo build --release --locked --target $(HOST) --bin azaion-loader
 demo: build ## The whole job on this machine: cloud, archive, unlock by curl, images in the engine
@@ -39,6 +39,25 @@ cross: ## The static ARM64 binary: by `cross` where it can run, else by Debian's
 test-arm64: cross ## The ARM64 binary does the whole job under qemu-aarch64-static: unlock, wait, status, restart
 	cargo build --quiet --locked -p azaion-cloud
 	tests/tools/arm64-smoke || [ $$? -eq 77 ]
+deb: ## The Debian package; ARCH=arm64 (the default) or amd64
+	$(MAKE) $(if $(filter amd64,$(ARCH)),build,cross)
+	images/deb.sh $(or $(ARCH),arm64)
+deb-check: ## lintian, two builds from two directories compared, install to purge in a throw-away Debian with systemd
+	$(MAKE) $(if $(filter arm64,$(ARCH)),cross,build)
+	images/deb-check.sh $(or $(ARCH),amd64)
+images: ## All that boards of a kind are given, BOARD=raspberry-pi-5: package, container images, overlays with first-boot hook
+	@images/images.sh "$(BOARD)" arch >/dev/null
+	$(MAKE) $(if $(filter amd64,$(shell images/images.sh "$(BOARD)" arch 2>/dev/null)),build,cross)
+	images/images.sh "$(BOARD)"
+container: build cross ## The container image for both architectures, without an engine
+	images/container.sh
+container-check: build ## The container image unlocks an archive into the very engine it runs in
+	cargo build --quiet --locked -p azaion-cloud
+	images/container-check.sh
+overlay-check: build ## The first boot in a throw-away Debian: run, cut at many moments, booted by systemd
+	images/overlay-check.sh
+unit-score: ## What systemd says the services expose; a test holds 1.8
+	@for unit in loader ready; do systemd-analyze security --offline=true --no-pager images/azaion-$$unit.service 2>&1 | tail -n 1; done
 disk: $(if $(DEB),,cross) ## A whole ARM64 board as a disk for QEMU, target/images/qemu-virt/disk.qcow2; DEB=… takes a package that is there
 	cargo build --quiet --locked -p azaion-cloud
 	images/disk/build.sh
@@ -47,4 +66,4 @@ boot-test: disk ## That disk under qemu-system-aarch64: unlocks itself, power cu
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 disk boot-test clean
+.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean

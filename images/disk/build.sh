@@ -143,7 +143,6 @@ make_site() {
     cp "$cloud/ca.pem" "$site/etc/azaion/ca.pem"
     cp "$out/control.token" "$site/etc/azaion/control.token"
     printf '{"email":"board@example.com","password":"%s"}\n' "$(cat "$cloud/password")" >"$site/etc/azaion/boot.json"
-    install -D -m 0644 images/boot-credentials.conf "$site/etc/systemd/system/azaion-loader.service.d/boot-credentials.conf"
 }
 
 # The suite: two images with one layer in common, a program that runs on the board, and 36 MiB that no compressor shrinks,
@@ -219,7 +218,7 @@ deb=${DEB:-$(images/deb.sh arm64)}
 
 root=$keep/root-$({ echo "$suite $board"; find images/disk/early images/disk/root.sh -type f | sort | xargs cat; } | sha256sum | cut -c 1-16).tar
 made_of=$({ echo "$root $port"; cat "$deb" "$target_dir/debug/azaion-archive"
-    find images/disk images/boot-credentials.conf -type f | sort | xargs sha256sum; } | sha256sum | cut -d ' ' -f 1)
+    find images/disk -type f | sort | xargs sha256sum; } | sha256sum | cut -d ' ' -f 1)
 if [ "$(cat "$out/made-of" 2>/dev/null)" = "$made_of" ] && [ -s "$out/disk.qcow2" ] && [ -s "$root" ]; then
     say "is up to date"
     echo "$out/disk.qcow2"
