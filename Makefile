@@ -45,10 +45,14 @@ deb: ## The Debian package; ARCH=arm64 (the default) or amd64
 deb-check: ## lintian, two builds from two directories compared, install to purge in a throw-away Debian with systemd
 	$(MAKE) $(if $(filter arm64,$(ARCH)),cross,build)
 	images/deb-check.sh $(or $(ARCH),amd64)
+ifeq ($(BOARD),qemu-virt)
+images: disk
+else
 images: ## All that boards of a kind are given, BOARD=raspberry-pi-5: package, container images, overlays with first-boot hook
 	@images/images.sh "$(BOARD)" arch >/dev/null
 	$(MAKE) $(if $(filter amd64,$(shell images/images.sh "$(BOARD)" arch 2>/dev/null)),build,cross)
 	images/images.sh "$(BOARD)"
+endif
 container: build cross ## The container image for both architectures, without an engine
 	images/container.sh
 container-check: build ## The container image unlocks an archive into the very engine it runs in
@@ -58,7 +62,7 @@ overlay-check: build ## The first boot in a throw-away Debian: run, cut at many 
 	images/overlay-check.sh
 unit-score: ## What systemd says the services expose; a test holds 1.8
 	@for unit in loader ready; do systemd-analyze security --offline=true --no-pager images/azaion-$$unit.service 2>&1 | tail -n 1; done
-disk: $(if $(DEB),,cross) ## A whole ARM64 board as a disk for QEMU, target/images/qemu-virt/disk.qcow2; DEB=… takes a package that is there
+disk: $(if $(DEB),,cross) ## A whole ARM64 board as a disk for QEMU (also BOARD=qemu-virt), target/images/qemu-virt/disk.qcow2; DEB=… takes a package that is there
 	cargo build --quiet --locked -p azaion-cloud
 	images/disk/build.sh
 boot-test: disk ## That disk under qemu-system-aarch64: unlocks itself, power cut at six moments, always back by itself; bounded

@@ -352,3 +352,72 @@ impl unlock::Ledger for Ledger {
         Ok(self.note(suite, Stage::Ready).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use smol::block_on;
+
+    use super::*;
+    use crate::config;
+    use crate::unlock::Ledger as _;
+
+    fn ledger(dir: &Path) -> Ledger {
+        let policy = config::Archive {
+            path: dir.join("images.enc"),
+            name: "images".parse().expect("a name"),
+            require_seal: config::RequireSeal::Never,
+            publisher_keys: vec![],
+            images: vec![],
+        };
+        Ledger::new(dir, Rc::new(Trust::new(policy, dir)))
+    }
+
+    fn suite(dir: &Path, content: &str, image: &str) -> Suite {
+        let archive = dir.join("images.enc");
+        std::fs::write(&archive, content.repeat(64)).expect("written");
+        let identity = block_on(Identity::of(&archive)).expect("it is there");
+        let image = Expected {
+            tags: vec![image.into()],
+            config: crate::crypto::Digest::of(image.as_bytes()),
+            diff_ids: vec![],
+            id: Some(image.into()),
+            packed: vec![],
+        };
+        Suite::of(identity, None, vec![image], None)
+    }
+
+    fn names(images: &[Expected]) -> Vec<String> {
+        images.iter().map(Expected::name).collect()
+    }
+
+    /// As if the power had been cut since: the state is of another boot.
+    fn boot_anew(dir: &Path) {
+        let file = dir.join("brought.json");
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        let now = boot().expect("Linux tells");
+        std::fs::write(&file, text.replace(&now, "00000000-another-boot")).expect("written");
+    }
+
+    #[test]
+    fn what_a_load_brought_is_doubted_when_the_board_went_down_with_it_and_not_when_the_agent_did() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let ledger = ledger(dir.path());
+        let (old, new) = (suite(dir.path(), "old", "old:1"), suite(dir.path(), "new", "new:1"));
+        block_on(async {
+            ledger.begin(&old).await.expect("writable");
+            assert!(ledger.doubtful(None).await.expect("readable").is_none(), "the same boot");
+            ledger.switching(&old).await.expect("writable");
+            boot_anew(dir.path());
+            assert!(ledger.doubtful(None).await.expect("readable").is_none(), "all of it is on flash");
+            ledger.remember(&old).await.expect("writable");
+            ledger.begin(&new).await.expect("writable");
+            boot_anew(dir.path());
+            assert!(ledger.doubtful(Some("another engine")).await.expect("readable").is_none());
+            let doubtful = ledger.doubtful(None).await.expect("readable").expect("the load was cut");
+            assert_eq!((names(&doubtful.images), names(&doubtful.whole)), (vec!["new:1".into()], vec!["old:1".into()]));
+            ledger.settle().await.expect("writable");
+            assert!(ledger.doubtful(None).await.expect("readable").is_none(), "once is enough");
+            assert_eq!(ledger.brought(None).await.expect("readable").len(), 1);
+        });
+    }
+}

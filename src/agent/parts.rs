@@ -251,11 +251,11 @@ impl EnginePart {
     }
 
     /// Takes back what a load brought that the board did not survive: the engine may show it without having its files.
-    async fn settle(&self) -> Result<(), Cause> {
-        let engine = self.survey().await?.id;
-        let Some(doubtful) = self.ledger.doubtful(engine.as_deref()).await? else { return Ok(()) };
+    async fn settle(&self, archive: &Archive) -> Result<(), Cause> {
+        let facts = self.survey().await?;
+        let Some(doubtful) = self.ledger.doubtful(facts.id.as_deref()).await? else { return Ok(()) };
         log::warn!("the board went down in mid-load: what the engine may not have written is removed and sent again");
-        self.engine.discard(&doubtful.images, &doubtful.whole).await?;
+        self.engine.discard(archive, facts.store, &doubtful.images, &doubtful.whole).await?;
         Ok(self.ledger.settle().await?)
     }
 
@@ -327,7 +327,7 @@ impl unlock::Engine for EnginePart {
     type Suite = Suite;
 
     async fn compare(&self, archive: &Archive, meter: &Meter) -> Result<Standing<Suite>, Cause> {
-        self.settle().await?;
+        self.settle(archive).await?;
         let Known { facts, brought, expected, .. } = self.known(archive).await?;
         meter.expect_bytes(archive.tar_len());
         let is_held = self.engine.holds(&expected, &brought, facts.store).await?;

@@ -6,6 +6,7 @@
 //! because engines commit at the end of the tar.
 
 mod documents;
+mod doubt;
 mod held;
 mod load;
 mod names;

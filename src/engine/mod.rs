@@ -233,14 +233,20 @@ impl Engine {
         }
     }
 
-    /// Removes `images`, which a load brought that the board did not survive, but for those that are `kept` too, and what
-    /// stands for parts of images. A directory is flushed before it shows anything.
+    /// Removes `images`, which a load brought that the board did not survive, but for those that are `kept` too, and the
+    /// layers of `archive` that it may have left. A directory is flushed before it shows anything.
     ///
     /// # Errors
     /// Some of them may still be there.
-    pub async fn discard(&self, images: &[Expected], kept: &[Expected]) -> Result<(), EngineError> {
+    pub async fn discard(
+        &self,
+        archive: &Archive,
+        store: EngineStore,
+        images: &[Expected],
+        kept: &[Expected],
+    ) -> Result<(), LoadError> {
         match self {
-            Self::Docker(docker) => docker.discard(images, kept).await,
+            Self::Docker(docker) => docker.discard(archive, store, images, kept).await,
             Self::Directory(_) => Ok(()),
         }
     }

@@ -75,27 +75,6 @@ impl Docker {
         Ok(true)
     }
 
-    /// Removes images whatever the engine says of them: where their files are damaged, it cannot even inspect them.
-    pub(in crate::engine) async fn discard(&self, images: &[Expected], kept: &[Expected]) -> Result<(), EngineError> {
-        let all = self.list().await?;
-        let listed = |id: &String| all.iter().find(|listed| listed.id == *id);
-        for image in images.iter().rev() {
-            let is_kept = |id: &&String| kept.iter().any(|kept| kept.id.as_ref() == Some(id));
-            let Some(listed) = image.id.as_ref().filter(|id| !is_kept(id)).and_then(listed) else { continue };
-            if listed.is_untagged() {
-                self.remove(&listed.id).await?;
-            }
-            // The plain way sets tags before all is in; the last one takes the image with it.
-            for tag in listed.tags.iter().flatten().filter(|tag| image.tags.contains(tag)) {
-                self.remove(tag).await?;
-            }
-        }
-        for prefix in all.iter().filter(|listed| listed.label(PREFIX_LABEL).is_some() && listed.is_untagged()) {
-            self.remove(&prefix.id).await?;
-        }
-        Ok(())
-    }
-
     async fn is_used(&self, id: &str) -> Result<bool, EngineError> {
         let filters = serde_json::json!({ "ancestor": [id] }).to_string();
         let path = format!("/containers/json?all=1&filters={}", encoded(&filters, ""));
