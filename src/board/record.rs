@@ -79,7 +79,7 @@ impl Record {
             return Ok(None);
         }
         let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(io::Error::from)?;
+        getrandom::fill(&mut salt).map_err(io::Error::other)?;
         let salt = Digest::of(&salt).hex();
         let facts = board.facts.iter().filter_map(|fact| {
             let text = &fact.value.as_ref().ok()?.text;
