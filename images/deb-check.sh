@@ -100,7 +100,7 @@ part_twice() {
         # The second has its target directory elsewhere, too.
         target=$([ "$at" = a ] && echo "$dir/twice/a/target" || echo "$dir/twice/elsewhere")
         echo "deb-check: builds in $dir/twice/$at"
-        (cd "$dir/twice/$at" && unset SOURCE_DATE_EPOCH && CARGO_TARGET_DIR=$target nice make --no-print-directory deb "ARCH=$arch") \
+        (cd "$dir/twice/$at" && unset SOURCE_DATE_EPOCH && CARGO_TARGET_DIR=$target nice -n 5 make --no-print-directory deb "ARCH=$arch") \
             >"$dir/twice.log" 2>&1 || { tail -n 20 "$dir/twice.log" >&2; fail "no package from $at"; }
         cp "$target"/images/azaion-loader_*_"$arch".deb "$dir/twice/${at##*/}.deb"
         rm -rf "$target"

@@ -32,6 +32,7 @@ x86_64) arch=amd64 ;;
 *) die "boards/$board.toml: [recognise] arch names neither aarch64 nor x86_64" ;;
 esac
 if [ "${2-}" = arch ]; then echo "$arch"; exit; fi
+version=$(sed -n "/^\\[package\\]/,/^\\[/s/^version = \"\\(.*\\)\"\$/\\1/p" Cargo.toml)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export SOURCE_DATE_EPOCH
 
@@ -95,7 +96,7 @@ $(printf '  %s\n' "${containers[@]}")
   $out/overlay-root.tar
 
 On a board that runs:   apt install ./${deb##*/}, then the salts into /etc/azaion/loader.toml
-In its engine:          docker load -i ${containers[-1]##*/}, then images/container/compose.yaml
+In its engine:          docker load -i azaion-loader_${version}_container_$arch.tar, then images/container/compose.yaml
 On a card, any computer: tar -xf overlay-boot.tar -C <boot partition>, fill in azaion/loader.toml.example and name it
                         loader.toml; then firstrun.sh or user-data, as their first lines say
 On a root file system:  tar -xf overlay-root.tar -C <root>, then the same in <root>/var/lib/azaion-firstboot

@@ -97,6 +97,18 @@ part_run() {
     rm "$at/boot/firmware/azaion/azaion-loader_9_other.deb"
     ok "a package for another processor stays, and firstboot.log says so"
 
+    # An older systemd: the agent reads the file itself.
+    mv "$at/usr/bin/systemctl" "$at/usr/bin/systemctl.real"
+    printf '#!/bin/sh\necho "systemd 245 (245.4-4ubuntu3)"\n' >"$at/usr/bin/systemctl"
+    chmod +x "$at/usr/bin/systemctl"
+    echo '{"email":"board-7@example.com","password":"older"}' >"$at/boot/firmware/azaion/boot.json"
+    said=$(hook root-run 2>&1) || fail "with an older systemd the hook fails: $said"
+    mv "$at/usr/bin/systemctl.real" "$at/usr/bin/systemctl"
+    is root-run /etc/azaion/boot.json '400 azaion-loader:azaion-loader'
+    grep -qx 'Environment=AZAION_BOOT_CREDENTIALS_FILE=/etc/azaion/boot.json' "$at/etc/systemd/system/azaion-loader.service.d/boot-credentials.conf" ||
+        fail "with an older systemd the drop-in is: $(cat "$at/etc/systemd/system/azaion-loader.service.d/boot-credentials.conf")"
+    ok "a systemd before 247, which knows no credentials: the file is the agent's own, and named by its path"
+
     # A later box: a newer package, another path for the archive, nothing else.
     sed -i "s/^Architecture: .*/Architecture: $arch/; s/^Version: .*/&+1/" "$dir/other/DEBIAN/control"
     dpkg-deb --root-owner-group -b "$dir/other" "$at/boot/firmware/azaion/azaion-loader_9.deb" >/dev/null
@@ -149,7 +161,7 @@ part_steps() {
     hook root-steps >/dev/null 2>&1 || fail "the hook fails"
     # In front of each command stands one that counts, and at the n-th call kills everything: the hook, its shells, itself.
     mkdir "$at/cut"
-    for name in mkdir cp chown chmod sync mv wc dd rm sed grep getent dpkg dpkg-deb dpkg-query azaion-loader; do
+    for name in mkdir cp chown chmod sync mv wc dd rm sed grep getent systemctl dpkg dpkg-deb dpkg-query azaion-loader; do
         cat >"$at/cut/$name" <<'WRAPPER'
 #!/bin/sh
 n=$(/bin/cat /cut/left)

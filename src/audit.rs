@@ -32,6 +32,10 @@ pub enum Event {
     UnlockFailed,
     /// An archive without a seal was accepted.
     UnsealedAccepted,
+    /// What is known of the board is not what was remembered.
+    BoardChanged,
+    /// The cloud has accepted the board as it is now.
+    BoardAccepted,
     /// A resource was uploaded and published.
     UploadPublished,
     /// A resource was taken in, to be published when the cloud answers.
@@ -52,6 +56,8 @@ impl Event {
             Self::UnlockReady => "unlock_ready",
             Self::UnlockFailed => "unlock_failed",
             Self::UnsealedAccepted => "unsealed_accepted",
+            Self::BoardChanged => "board_changed",
+            Self::BoardAccepted => "board_accepted",
             Self::UploadPublished => "upload_published",
             Self::UploadAccepted => "upload_accepted",
             Self::UploadRefused => "upload_refused",

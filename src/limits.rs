@@ -147,6 +147,18 @@ pub const BOARD_FILE_BYTES: usize = 512 * 1024;
 /// One fact of the fingerprint; a longer one is garbage.
 pub const FACT_BYTES: usize = 128;
 
+/// One profile of a board, as a file.
+pub const PROFILE_BYTES: usize = 16 * 1024;
+
+/// Profiles in `board.profiles_dir`.
+pub const PROFILES: usize = 64;
+
+/// Block devices, and network interfaces, that are looked at for a fact.
+pub const BOARD_DEVICES: usize = 256;
+
+/// `board.json`: what is remembered of a board's facts.
+pub const BOARD_RECORD_BYTES: usize = 16 * 1024;
+
 /// One line of the log, cut beyond it. Below the 4096 bytes that a pipe takes as one.
 pub const LOG_LINE_BYTES: usize = 2048;
 

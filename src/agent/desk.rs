@@ -8,6 +8,7 @@ use smol::{LocalExecutor, Task};
 use super::models::{Arriving, Leaving, ModelDesk};
 use super::parts::{Parts, Ticket};
 use super::unlocker::{Look, Unlocker};
+use super::watch::Watch;
 use crate::archive::{ArchiveError, Identity};
 use crate::audit::{Audit, Event};
 use crate::control::{self, EngineView, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
@@ -20,6 +21,8 @@ use crate::unlock::State;
 pub(super) struct Desk {
     /// The board's profile.
     pub(super) board: String,
+    /// What is remembered of the board.
+    pub(super) watch: Rc<Watch>,
     /// Where the archive is expected.
     pub(super) archive: std::path::PathBuf,
     /// What `[boot]` holds: used by an empty `POST /unlock` when nobody is logged in.
@@ -171,8 +174,14 @@ impl Desk {
         self.credentials.as_ref().map(|held| Ticket::Fresh(held.duplicate())).ok_or_else(not_logged_in)
     }
 
-    /// What a person should know about how safe this board is, in plain words.
+    /// What a person should know about this board and how safe it is, in plain words.
     fn notes(&self) -> Vec<String> {
+        let mut notes = self.safety();
+        notes.extend(self.watch.notes());
+        notes
+    }
+
+    fn safety(&self) -> Vec<String> {
         let engine: &[&str] = if self.parts.engine.is_directory() {
             &["the images lie in the clear in the OCI directory"]
         } else {

@@ -3,7 +3,7 @@
 //! ```text
 //!   configuration → lock → parts → listeners → systemd READY ─┬─ control port
 //!                                                             ├─ boot: ready already? else unlock by [boot]
-//!                                                             ├─ watchdog, log files
+//!                                                             ├─ watchdog, light, log files
 //!                                                             └─ SIGTERM, SIGINT → listeners closed → end
 //! ```
 //!
@@ -12,6 +12,7 @@
 
 mod desk;
 mod ledger;
+mod light;
 mod lock;
 mod models;
 mod parts;
@@ -22,6 +23,7 @@ mod systemd;
 mod tests;
 mod trust;
 mod unlocker;
+mod watch;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -94,7 +96,8 @@ fn refuse(refused: &StartRefused) -> Ending {
 }
 
 async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'static>>) -> Ending {
-    let Setup { lock, board, archive, trust, parts, listen, guard, credentials, unlock, clock, models } = setup;
+    let Setup { lock, board, watch, light, archive, trust, parts, listen, guard, credentials, unlock, clock, models } =
+        setup;
     let started = async {
         let mut listeners = Vec::new();
         for address in &listen {
@@ -116,6 +119,9 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     }
     systemd::ready();
     audit.note(Event::AgentStarted, None, None);
+    watch.audit(&audit);
+    let witness = (Rc::clone(&watch), Rc::clone(&executor), Rc::clone(&audit));
+    models.api.tell_of_hardware(move || witness.0.accepted(&witness.1, &witness.2));
 
     let models = Models::new(ModelParts {
         api: models.api,
@@ -134,13 +140,15 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         retry: RetryPolicy::default(),
     });
     let own = credentials.as_ref().map(Credentials::duplicate);
-    let models = Rc::new(ModelDesk::new(models, Rc::clone(&parts), own, Rc::clone(&audit), clock.clone()));
+    let models =
+        Rc::new(ModelDesk::new(models, Rc::clone(&parts), own, Rc::clone(&watch), Rc::clone(&audit), clock.clone()));
 
     let meter = Rc::new(Meter::new(clock.clone()));
-    let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&audit)));
+    let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), Rc::clone(&meter), Rc::clone(&watch), Rc::clone(&audit)));
     let by_itself = credentials.as_ref().filter(|_| unlock == UnlockMode::Auto).map(Credentials::duplicate);
     let desk = Rc::new(Desk {
         board,
+        watch,
         archive,
         credentials,
         parts,
@@ -153,6 +161,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     let boot = executor.spawn(async move { unlocker.boot(by_itself).await });
     let uploads = executor.spawn(async move { models.finish_uploads().await });
     let watchdog = executor.spawn(systemd::watchdog());
+    let shown = executor.spawn(light::show(light, meter));
 
     let asked_to_end = async {
         let signal = signals.next().await;
@@ -166,6 +175,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     boot.cancel().await;
     uploads.cancel().await;
     watchdog.cancel().await;
+    shown.cancel().await;
     audit.note(Event::AgentStopped, None, None);
     drop(lock);
     Ending::Asked

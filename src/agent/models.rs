@@ -8,6 +8,7 @@ use smol::lock::Mutex;
 
 use super::parts::Parts;
 use super::unlocker::Pause;
+use super::watch::Watch;
 use crate::audit::{Audit, Event};
 use crate::cloud::{CloudError, Session};
 use crate::control::{self, CacheView, Outgoing, UploadAnswer, Wanted};
@@ -23,6 +24,7 @@ pub(super) struct ModelDesk {
     parts: Rc<Parts>,
     /// What `[boot]` holds: as good as a log-in, for models.
     credentials: Option<Credentials>,
+    watch: Rc<Watch>,
     audit: Rc<Audit>,
     clock: Clock,
     /// However many ask at once, one logs in.
@@ -39,6 +41,7 @@ impl ModelDesk {
         models: Rc<Models>,
         parts: Rc<Parts>,
         credentials: Option<Credentials>,
+        watch: Rc<Watch>,
         audit: Rc<Audit>,
         clock: Clock,
     ) -> Self {
@@ -48,6 +51,7 @@ impl ModelDesk {
             models,
             parts,
             credentials,
+            watch,
             audit,
             clock,
             gate: Mutex::new(()),
@@ -78,7 +82,7 @@ impl ModelDesk {
             (ResourceError::Offline { cause: None, .. }, Some(failed)) => {
                 Report { next: Report::of(&error).next, ..failed }
             }
-            _ => told("load", &error),
+            _ => told("load", self.watch.explain(Report::of(&error))),
         })
     }
 
@@ -89,7 +93,7 @@ impl ModelDesk {
         match self.models.upload(session).await {
             Ok(incoming) => Ok(Arriving { incoming, audit: Rc::clone(&self.audit), user }),
             Err(error) => {
-                let report = told("upload", &error);
+                let report = told("upload", self.watch.explain(Report::of(&error)));
                 self.audit.note(Event::UploadRefused, Some(&user), Some(report.code));
                 Err(report)
             }
@@ -205,7 +209,7 @@ impl Outgoing for Leaving {
     }
 
     async fn next(&mut self) -> Result<Option<&[u8]>, Report> {
-        self.0.next().await.map_err(|error| told("load", &error))
+        self.0.next().await.map_err(|error| told("load", Report::of(&error)))
     }
 }
 
@@ -233,7 +237,7 @@ impl control::Incoming for Arriving {
                 Ok(UploadAnswer::Accepted)
             }
             Err(error) => {
-                let report = told("upload", &error);
+                let report = told("upload", Report::of(&error));
                 audit.note(Event::UploadRefused, Some(&user), Some(report.code));
                 Err(report)
             }
@@ -242,8 +246,7 @@ impl control::Incoming for Arriving {
 }
 
 /// For the log as for the client.
-fn told(what: &str, error: &ResourceError) -> Report {
-    let report = Report::of(error);
+fn told(what: &str, report: Report) -> Report {
     log::warn!("{what}: {} ({}); next: {}", report.message, report.code, report.next);
     report
 }

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::ledger::Ledger;
+use super::light;
 use super::lock::{Lock, LockRefused};
 use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
 use super::trust::Trust;
-use crate::board::{Board, BoardError};
+use super::watch::Watch;
+use crate::board::{self, Board, BoardError, Light, Record};
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, RetryPolicy, Role, TokenKey};
 use crate::config::{self, Config, ConfigError, Listen, UnlockMode};
@@ -27,6 +29,10 @@ pub(super) struct Setup {
     pub(super) lock: Lock,
     /// The board's profile.
     pub(super) board: String,
+    /// What is remembered of the board.
+    pub(super) watch: Rc<Watch>,
+    /// Its light.
+    pub(super) light: Option<Light>,
     /// Where the archive is expected.
     pub(super) archive: PathBuf,
     /// What is believed of archives and models.
@@ -113,9 +119,22 @@ impl Setup {
     /// Reads what the configuration names and takes the lock.
     pub(super) fn of(config: Config) -> Result<Self, StartRefused> {
         let clock = Clock::boot();
-        let board = Board::detect(&config.board).map_err(StartRefused::Board)?;
+        let mut remembered = Ok(None);
+        let board = Board::detect_as(&config.board, |profile| {
+            remembered = Record::read(config.state.dir.or(&profile.state.dir));
+            Some(remembered.as_ref().ok()?.as_ref()?.profile().to_owned())
+        });
+        let board = board.map_err(StartRefused::Board)?;
         for (fact, why) in board.missing() {
             log::warn!("fingerprint: {} is missing: {why}", fact.label);
+        }
+        if board.facts_of != board.profile.name {
+            log::info!(
+                "the board is a {}, its keys are made by the facts of {}: that stays so until [board] profile names {}",
+                board.profile.title,
+                board.facts_of,
+                board.profile.name
+            );
         }
 
         let Wires { client, api, engine } = Wires::of(&config, &clock)?;
@@ -128,20 +147,22 @@ impl Setup {
         let upload_role = Role::named(&config.control.upload_role)
             .ok_or_else(|| refuse(&config, "control.upload_role", &Role::ALL.map(Role::as_str).join(", ")))?;
 
-        let dir = &config.state.dir;
+        let dir = config.state.dir.or(&board.profile.state.dir).to_owned();
         let unusable = |source| StartRefused::State { dir: dir.clone(), source };
-        std::fs::create_dir_all(dir).map_err(unusable)?;
-        let lock = match Lock::take(dir) {
+        std::fs::create_dir_all(&dir).map_err(unusable)?;
+        let lock = match Lock::take(&dir) {
             Ok(lock) => lock,
-            Err(LockRefused::Held) => return Err(StartRefused::AnotherAgent(dir.clone())),
+            Err(LockRefused::Held) => return Err(StartRefused::AnotherAgent(dir)),
             Err(LockRefused::Unavailable(source)) => return Err(unusable(source)),
         };
+        let watch = Rc::new(Watch::of(&board, dir.clone(), remembered));
+        let light = light::find(&config.board, &board);
         let sizes = &board.profile.cache;
         let models = ModelSettings {
             api: Rc::clone(&api),
             client: Rc::clone(&client),
             cache: CacheSettings {
-                dir: config.cache.dir.clone(),
+                dir: config.cache.dir.or(&sizes.dir).to_owned(),
                 max_bytes: config.cache.max_bytes.unwrap_or(sizes.max_bytes),
                 reserve_bytes: config.cache.reserve_bytes.unwrap_or(sizes.reserve_bytes),
                 key: CacheKey::of(&AesKey::from_text(&config.keys.resource_key())),
@@ -155,11 +176,13 @@ impl Setup {
         };
         let wires = Wires { client, api, engine };
         let archive = config.archive.path.clone();
-        let trust = Rc::new(Trust::new(config.archive, dir));
-        let parts = wires.parts(dir, &trust, EngineSettings::of(&config.engine));
+        let trust = Rc::new(Trust::new(config.archive, &dir));
+        let parts = wires.parts(&dir, &trust, EngineSettings::of(&config.engine));
         Ok(Self {
             lock,
             board: board.profile.name,
+            watch,
+            light,
             archive,
             trust,
             parts: Rc::new(parts),
@@ -227,8 +250,9 @@ impl Wires {
 /// The parts for a look: without the lock of the state directory, which is only read.
 pub(super) fn parts_to_look(config: Config) -> Result<Parts, StartRefused> {
     let wires = Wires::of(&config, &Clock::boot())?;
-    let trust = Rc::new(Trust::new(config.archive, &config.state.dir));
-    Ok(wires.parts(&config.state.dir, &trust, EngineSettings::of(&config.engine)))
+    let dir = board::directory(&config.board, &config.state.dir, |profile| &profile.state.dir);
+    let trust = Rc::new(Trust::new(config.archive, &dir));
+    Ok(wires.parts(&dir, &trust, EngineSettings::of(&config.engine)))
 }
 
 fn refuse(config: &Config, key: &str, allowed: &dyn fmt::Display) -> StartRefused {

@@ -9,6 +9,7 @@ use super::ledger::{Ledger, Suite};
 use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
 use super::trust::Trust;
 use super::unlocker::Look;
+use super::watch::Watch;
 use super::*;
 use crate::archive::Identity;
 use crate::cache::{CacheKey, CacheSettings};
@@ -23,6 +24,18 @@ use crate::limits::{LOOKS_AT_ONCE, SUITES_REMEMBERED};
 use crate::net::tls::client_config;
 use crate::net::{BaseUrl, Client, Clock};
 use crate::unlock::{Ledger as _, Recalled, State};
+
+/// A board whose fingerprint is fixed: nothing of it is remembered.
+fn fixed_board() -> crate::board::Board {
+    let config = config::Board {
+        profile: Some("generic-arm64".into()),
+        root: "/".into(),
+        profiles_dir: "/nowhere".into(),
+        led: config::Led::None,
+        fingerprint: Some(crate::secret::SecretText::new("desk".into())),
+    };
+    crate::board::Board::detect(&config).expect("fixed")
+}
 
 /// A board in a directory: archive, state, and the socket of its engine.
 struct Board {
@@ -85,11 +98,15 @@ impl Board {
             ledger,
         });
         let audit = Rc::new(Audit::new(None));
+        let watch = Rc::new(Watch::of(&fixed_board(), dir.path().to_owned(), Ok(None)));
         let meter = Rc::new(Meter::new(Clock::manual()));
-        let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&audit)));
-        let models = Rc::new(ModelDesk::new(models, Rc::clone(&parts), None, Rc::clone(&audit), Clock::boot()));
+        let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&watch), Rc::clone(&audit)));
+        let models =
+            ModelDesk::new(models, Rc::clone(&parts), None, Rc::clone(&watch), Rc::clone(&audit), Clock::boot());
+        let models = Rc::new(models);
         let desk = Desk {
             board: "test".into(),
+            watch,
             archive,
             credentials: None,
             parts,

@@ -10,6 +10,7 @@ use smol::lock::Mutex;
 use super::parts::{Parts, Ticket};
 use super::systemd;
 use super::trust::SealNote;
+use super::watch::Watch;
 use crate::archive::ArchiveError;
 use crate::audit::{Audit, Event};
 use crate::error::{Code, Report};
@@ -24,6 +25,7 @@ pub(super) struct Unlocker {
     error: RefCell<Option<Report>>,
     /// How the archive of the suite is sealed that the engine holds; none before that is known.
     seal: Cell<Option<&'static str>>,
+    watch: Rc<Watch>,
     audit: Rc<Audit>,
     busy: Rc<Busy>,
     /// Looking whether the board is ready already is short, but it waits: two such looks must not cross, nor one and the
@@ -50,12 +52,13 @@ pub(super) enum Look {
 
 impl Unlocker {
     /// Nothing is known yet.
-    pub(super) fn new(parts: Rc<Parts>, meter: Rc<Meter>, audit: Rc<Audit>) -> Self {
+    pub(super) fn new(parts: Rc<Parts>, meter: Rc<Meter>, watch: Rc<Watch>, audit: Rc<Audit>) -> Self {
         Self {
             parts,
             meter,
             error: RefCell::default(),
             seal: Cell::default(),
+            watch,
             audit,
             busy: Rc::default(),
             gate: Mutex::new(()),
@@ -158,7 +161,7 @@ impl Unlocker {
                 Ok(())
             }
             Err(cause) => {
-                let report = cause.report();
+                let report = self.watch.explain(cause.report());
                 log::error!("unlock failed: {} ({}); next: {}", report.message, report.code, report.next);
                 self.note(Event::UnlockFailed, Some(report.code));
                 systemd::status(&format!("unlock failed: {}", report.code));

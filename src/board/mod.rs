@@ -2,17 +2,25 @@
 //!
 //! The fingerprint is the text that CONTRACT section 3 hashes: `CPU: Cortex-A76. Memory: 8 GiB. Serial: 10000000a1b2c3d4`.
 //! It must be the same after every reboot, kernel update and in a container, and it is never logged. All of this runs
-//! once, at start, before the loop: it reads a few small files.
+//! once, at start, before the loop: it reads a few small files. [`Record`] remembers the facts so that a change can be
+//! named; [`Light`] is the board's status light.
 
 mod arm;
+mod devices;
+mod led;
 mod probe;
 mod profile;
+mod record;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+pub use led::{Light, LightError, Pattern, Phase};
 pub use probe::{FactMissing, Found};
-pub use profile::{CacheSizes, FactRule, Part, Profile, Recognise, Source};
+pub use profile::{Cache, Crypto, FactRule, Led, Part, Profile, ProfileRefused, Recognise, Source, State};
+pub use record::{Change, Changes, Kind, Record, RecordError, Verdict};
 
 use crate::config;
 use probe::Probe;
@@ -56,7 +64,10 @@ pub struct Fact {
 pub struct Board {
     /// What is known of its kind.
     pub profile: Profile,
-    /// Its facts in the order of the profile; none when the fingerprint is fixed.
+    /// The name of the profile that says which facts the fingerprint is made of. Most often that one; a board that has
+    /// keys by another one keeps it.
+    pub facts_of: String,
+    /// Its facts in the order of that profile; none when the fingerprint is fixed.
     pub facts: Vec<Fact>,
     /// What its keys are made of.
     pub fingerprint: Fingerprint,
@@ -73,6 +84,8 @@ impl fmt::Debug for Board {
 /// Why there is no fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BoardError {
+    /// A file of `[board] profiles_dir` cannot be used.
+    Profile(ProfileRefused),
     /// `[board] profile` names none that there is.
     UnknownProfile {
         /// The name.
@@ -99,6 +112,7 @@ pub enum BoardError {
 impl fmt::Display for BoardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Profile(refused) => refused.fmt(f),
             Self::UnknownProfile { name, nearest } => {
                 write!(f, "board.profile: unknown profile {name}; the nearest known is {nearest}")
             }
@@ -125,22 +139,42 @@ impl Board {
     /// # Errors
     /// [`BoardError`] when there is no profile or no fingerprint.
     pub fn detect(config: &config::Board) -> Result<Self, BoardError> {
+        Self::detect_as(config, |_| None)
+    }
+
+    /// The same for a board whose fingerprint was made by the profile that `recorded` names, told which profile fits best.
+    /// A profile that a later agent brings must not change the keys of a board that has some: as long as the recorded one
+    /// fits too, and no other is configured, the facts stay its facts.
+    ///
+    /// # Errors
+    /// As [`Board::detect`].
+    pub fn detect_as(
+        config: &config::Board,
+        recorded: impl FnOnce(&Profile) -> Option<String>,
+    ) -> Result<Self, BoardError> {
         let probe = Probe::at(&config.root);
-        let profiles = Profile::built_in();
-        let profile = match &config.profile {
-            Some(name) => named(name, profiles)?,
-            None => recognised(&probe, profiles)
-                .map_err(|arch| BoardError::NotRecognised { root: config.root.clone(), arch })?,
-        };
+        let profiles = Profile::all(&config.profiles_dir).map_err(BoardError::Profile)?;
+        let profile = chosen(config, &probe, &profiles)?.clone();
         if let Some(fixed) = &config.fingerprint {
             let fingerprint = Fingerprint(fixed.expose().to_owned());
-            return Ok(Self { profile, facts: Vec::new(), fingerprint, is_fixed: true });
+            return Ok(Self {
+                facts_of: profile.name.clone(),
+                profile,
+                facts: Vec::new(),
+                fingerprint,
+                is_fixed: true,
+            });
         }
+        let recorded = recorded(&profile).filter(|_| config.profile.is_none());
+        let by = recorded
+            .and_then(|name| profiles.iter().find(|other| other.name == name))
+            .filter(|other| fit(&Seen::of(&probe), other).is_some())
+            .unwrap_or(&profile);
         let facts: Vec<_> =
-            profile.facts.iter().map(|rule| Fact { rule: rule.clone(), value: probe.fact(rule.source) }).collect();
+            by.facts.iter().map(|rule| Fact { rule: rule.clone(), value: probe.fact(rule.source) }).collect();
         match Fingerprint::of(&facts) {
-            Some(fingerprint) => Ok(Self { profile, facts, fingerprint, is_fixed: false }),
-            None => Err(BoardError::NoFacts { profile: profile.name, root: config.root.clone() }),
+            Some(fingerprint) => Ok(Self { facts_of: by.name.clone(), profile, facts, fingerprint, is_fixed: false }),
+            None => Err(BoardError::NoFacts { profile: by.name.clone(), root: config.root.clone() }),
         }
     }
 
@@ -151,115 +185,65 @@ impl Board {
             .iter()
             .filter(|fact| fact.rule.part == Part::Key)
             .filter_map(|fact| Some((&fact.rule, fact.value.as_ref().err()?)))
+            .filter(|(rule, why)| !(rule.optional && why.is_absence()))
     }
 }
 
-fn named(name: &str, profiles: Vec<Profile>) -> Result<Profile, BoardError> {
-    let nearest = config::keys::nearest(name, profiles.iter().map(|profile| profile.name.clone()));
-    let found = profiles.into_iter().find(|profile| profile.name == name);
-    found.ok_or(BoardError::UnknownProfile { name: name.to_owned(), nearest })
+/// The directory for `said`, where the configuration leaves it to the board's profile; the default where no profile fits.
+/// For commands that work without a board's facts. Blocks on files.
+pub fn directory(config: &config::Board, said: &config::Directory, of: fn(&Profile) -> &Path) -> PathBuf {
+    let profiles = || Profile::all(&config.profiles_dir).ok();
+    let profile = || chosen(config, &Probe::at(&config.root), &profiles()?).ok().map(|profile| of(profile).to_owned());
+    if said.is_said { said.path.clone() } else { profile().unwrap_or_else(|| said.path.clone()) }
 }
 
-/// The profile of this architecture that names the most special entry of the device tree; else the one that names none.
-fn recognised(probe: &Probe, profiles: Vec<Profile>) -> Result<Profile, Option<String>> {
-    let arch = probe.arch();
-    let compatible = probe.compatible();
-    let rank = |profile: &Profile| {
-        if !profile.recognise.arch.iter().any(|known| Some(known) == arch.as_ref()) {
-            None
-        } else if profile.recognise.compatible.is_empty() {
-            Some(usize::MAX)
-        } else {
-            compatible.iter().position(|entry| profile.recognise.compatible.contains(entry))
+/// The profile that is configured, else the one that recognises the board.
+fn chosen<'p>(config: &config::Board, probe: &Probe, profiles: &'p [Profile]) -> Result<&'p Profile, BoardError> {
+    match &config.profile {
+        Some(name) => named(name, profiles),
+        None => {
+            recognised(probe, profiles).map_err(|arch| BoardError::NotRecognised { root: config.root.clone(), arch })
         }
+    }
+}
+
+fn named<'p>(name: &str, profiles: &'p [Profile]) -> Result<&'p Profile, BoardError> {
+    profiles.iter().find(|profile| profile.name == name).ok_or_else(|| {
+        let nearest = config::keys::nearest(name, profiles.iter().map(|profile| profile.name.clone()));
+        BoardError::UnknownProfile { name: name.to_owned(), nearest }
+    })
+}
+
+/// What a board is recognised by.
+struct Seen {
+    arch: Option<String>,
+    compatible: Vec<String>,
+    model: String,
+}
+
+impl Seen {
+    fn of(probe: &Probe) -> Self {
+        Self { arch: probe.arch(), compatible: probe.compatible(), model: probe.model() }
+    }
+}
+
+/// How well a profile fits, the least is the best: by how special its entry of the device tree is, then whether it names
+/// the model. `None`: it does not.
+fn fit(seen: &Seen, profile: &Profile) -> Option<(usize, bool)> {
+    let Recognise { arch, compatible, model } = &profile.recognise;
+    let is_arch = arch.iter().any(|known| Some(known) == seen.arch.as_ref());
+    let is_model = model.is_empty() || model.iter().any(|known| seen.model.starts_with(known));
+    let place = if compatible.is_empty() {
+        Some(usize::MAX)
+    } else {
+        seen.compatible.iter().position(|entry| compatible.contains(entry))
     };
-    let ranked = profiles.into_iter().filter_map(|profile| Some((rank(&profile)?, profile)));
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, profile)| profile).ok_or(arch)
+    place.filter(|_| is_arch && is_model).map(|place| (place, model.is_empty()))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::secret::SecretText;
-
-    fn config(root: &Path) -> config::Board {
-        config::Board { profile: None, root: root.to_owned(), fingerprint: None }
-    }
-
-    fn fixture(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/boards").join(name)
-    }
-
-    #[test]
-    fn every_profile_is_recognised_and_its_fingerprint_is_fixed_for_ever() {
-        for (profile, fingerprint) in [
-            ("generic-arm64", "CPU: Cortex-A76. Memory: 8 GiB. Serial: 10000000a1b2c3d4"),
-            ("generic-x86-64", "Product: NUC7i5BNK. CPU: Intel(R) Core(TM) i5-7260U CPU @ 2.20GHz. Memory: 16 GiB"),
-        ] {
-            let board = Board::detect(&config(&fixture(profile))).expect(profile);
-            assert_eq!(board.profile.name, profile);
-            assert_eq!(board.fingerprint.as_str(), fingerprint);
-            assert_eq!(board.missing().count(), 0);
-            assert!(!format!("{board:?} {:?}", board.fingerprint).contains("CPU"));
-        }
-        let known = Profile::built_in().len();
-        assert_eq!(known, 2, "every profile has its line above and its tree in tests/fixtures/boards");
-    }
-
-    #[test]
-    fn this_machine_has_a_fingerprint_or_says_why_not() {
-        match Board::detect(&config(Path::new("/"))) {
-            Ok(board) => assert!(!board.fingerprint.as_str().is_empty()),
-            Err(error) => assert!(matches!(error, BoardError::NotRecognised { .. }), "{error}"),
-        }
-    }
-
-    #[test]
-    fn a_fixed_fingerprint_wins() {
-        let fixed = Some(SecretText::new("desk".into()));
-        let board = Board::detect(&config::Board { fingerprint: fixed, ..config(&fixture("generic-arm64")) });
-        let board = board.expect("fixed");
-        assert!(board.is_fixed && board.facts.is_empty());
-        assert_eq!(board.fingerprint.as_str(), "desk");
-    }
-
-    #[test]
-    fn a_named_profile_wins_over_what_is_recognised_and_must_exist() {
-        let named = |name: &str| {
-            Board::detect(&config::Board { profile: Some(name.into()), ..config(&fixture("generic-arm64")) })
-        };
-        let board = named("generic-x86-64").expect("it has cpu and memory");
-        assert_eq!(board.fingerprint.as_str(), "CPU: Cortex-A76. Memory: 8 GiB");
-        assert_eq!(board.missing().map(|(rule, _)| rule.label.as_str()).collect::<Vec<_>>(), ["Product"]);
-        let error = named("generic-arm").expect_err("unknown");
-        assert_eq!(error.to_string(), "board.profile: unknown profile generic-arm; the nearest known is generic-arm64");
-    }
-
-    #[test]
-    fn a_tree_without_facts_gives_no_fingerprint() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::create_dir(dir.path().join("proc")).expect("created");
-        let error = Board::detect(&config(dir.path())).expect_err("nothing to go by");
-        assert!(matches!(error, BoardError::NotRecognised { arch: None, .. }), "{error}");
-        let profile = Some("generic-arm64".into());
-        let error = Board::detect(&config::Board { profile, ..config(dir.path()) }).expect_err("no facts");
-        assert!(matches!(error, BoardError::NoFacts { .. }), "{error}");
-    }
-
-    #[test]
-    fn the_most_special_profile_is_taken() {
-        let generic = Profile::built_in().remove(0);
-        let special = |name: &str, entry: &str| {
-            let mut profile = Profile { name: name.into(), ..generic.clone() };
-            profile.recognise.compatible = vec![entry.into()];
-            profile
-        };
-        let all = vec![generic.clone(), special("chip", "brcm,bcm2712"), special("board", "raspberrypi,5-model-b")];
-        let probe = Probe::at(&fixture("generic-arm64"));
-        assert_eq!(recognised(&probe, all).map(|profile| profile.name), Ok("board".into()));
-        let other = vec![special("other", "nvidia,jetson-nano"), generic];
-        assert_eq!(recognised(&probe, other).map(|profile| profile.name), Ok("generic-arm64".into()));
-    }
+/// The profile that fits best; the architecture where none does.
+fn recognised<'p>(probe: &Probe, profiles: &'p [Profile]) -> Result<&'p Profile, Option<String>> {
+    let seen = Seen::of(probe);
+    let ranked = profiles.iter().filter_map(|profile| Some((fit(&seen, profile)?, profile)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, profile)| profile).ok_or(seen.arch)
 }

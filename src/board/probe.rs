@@ -56,6 +56,13 @@ pub enum FactMissing {
     },
 }
 
+impl FactMissing {
+    /// Whether the board does not have it, rather than that it cannot be told.
+    pub const fn is_absence(&self) -> bool {
+        matches!(self, Self::NoFile { .. } | Self::Absent { .. })
+    }
+}
+
 impl fmt::Display for FactMissing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,6 +111,9 @@ impl Probe {
             Source::Memory => self.memory(),
             Source::SocSerial => self.soc_serial(),
             Source::DmiProductName => self.text(&["sys/class/dmi/id/product_name"]),
+            Source::EmmcCid => self.emmc_cid(),
+            Source::Mac => self.mac(),
+            Source::SdCid => self.sd_cid(),
             Source::MachineId => self.text(&["etc/machine-id"]),
         }
     }
@@ -132,6 +142,17 @@ impl Probe {
         bytes.split(|b| *b == 0).filter_map(printable).collect()
     }
 
+    /// The device tree's name for people; empty where there is none.
+    pub(super) fn model(&self) -> String {
+        let places = DEVICE_TREES.map(|tree| format!("{tree}/model"));
+        self.text(&places.each_ref().map(String::as_str)).map(|found| found.text).unwrap_or_default()
+    }
+
+    /// Where `path` of the board is seen.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
     fn cpu_model(&self) -> Result<Found, FactMissing> {
         let (path, cpuinfo) = self.cpuinfo()?;
         let place = path.display().to_string();
@@ -154,7 +175,6 @@ impl Probe {
     }
 
     fn memory(&self) -> Result<Found, FactMissing> {
-        const GIB: u64 = 1 << 30;
         let (bytes, place) = if self.is_here() {
             (sysinfo_memory(), "sysinfo".to_owned())
         } else {
@@ -165,7 +185,7 @@ impl Probe {
         };
         match bytes {
             None | Some(0) => Err(FactMissing::Absent { place }),
-            Some(bytes) => Ok(Found { text: format!("{} GiB", bytes.div_ceil(GIB)), place }),
+            Some(bytes) => Ok(Found { text: format!("{} GiB", size_as_sold(bytes)), place }),
         }
     }
 
@@ -196,7 +216,7 @@ impl Probe {
     }
 
     /// The first of these files that is there, as one text.
-    fn text(&self, paths: &[&str]) -> Result<Found, FactMissing> {
+    pub(super) fn text(&self, paths: &[&str]) -> Result<Found, FactMissing> {
         for path in paths {
             match self.read(path) {
                 Err(FactMissing::NoFile { .. }) => {}
@@ -215,6 +235,13 @@ impl Probe {
             Err(source) => Err(FactMissing::Unreadable { path, source }),
         }
     }
+}
+
+/// The memory in GiB that a board was sold with, of what its kernel has been left.
+fn size_as_sold(bytes: u64) -> u64 {
+    const SIZES: [u64; 14] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
+    let gib = bytes.div_ceil(1 << 30);
+    SIZES.into_iter().find(|size| gib <= *size).unwrap_or_else(|| gib.div_ceil(32) * 32)
 }
 
 /// The value of the first line `name : value`, as `/proc` writes its tables.
@@ -251,10 +278,10 @@ fn sysinfo_memory() -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn tree(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Probe) {
+    pub(in crate::board) fn tree(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Probe) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         // Without it the probe takes the board for a container's host.
         std::fs::create_dir(dir.path().join("proc")).expect("created");
@@ -267,7 +294,7 @@ mod tests {
         (dir, probe)
     }
 
-    fn text(probe: &Probe, source: Source) -> Option<String> {
+    pub(in crate::board) fn text(probe: &Probe, source: Source) -> Option<String> {
         probe.fact(source).ok().map(|found| found.text)
     }
 
@@ -283,8 +310,19 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_rounded_up_to_whole_gibibytes() {
-        for (kib, gib) in [(1, "1 GiB"), (1_048_576, "1 GiB"), (1_048_577, "2 GiB"), (8_245_736, "8 GiB")] {
+    fn memory_is_rounded_up_to_the_size_that_is_sold() {
+        // 6481 and 7620 MB: one Orin Nano under two releases of its firmware (boards/README.md).
+        for (kib, gib) in [
+            (1, "1 GiB"),
+            (1_048_576, "1 GiB"),
+            (1_048_577, "2 GiB"),
+            (8_245_736, "8 GiB"),
+            (6481 * 1024, "8 GiB"),
+            (7620 * 1024, "8 GiB"),
+            (128 << 20, "128 GiB"),
+            ((128 << 20) + 1, "160 GiB"),
+            (u64::MAX >> 11, "8589934592 GiB"),
+        ] {
             let (_dir, probe) = tree(&[("proc/meminfo", format!("MemTotal:  {kib} kB\nMemFree: 1 kB\n").as_bytes())]);
             assert_eq!(text(&probe, Source::Memory).as_deref(), Some(gib));
         }

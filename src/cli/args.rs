@@ -76,6 +76,7 @@ pub(super) struct FingerprintOptions {
     pub(super) source: Source,
     pub(super) root: Option<PathBuf>,
     pub(super) profile: Option<String>,
+    pub(super) accept: bool,
 }
 
 #[derive(Debug)]
@@ -168,16 +169,21 @@ fn with_source(
 }
 
 fn fingerprint(parser: Parser) -> Result<Parsed, Wrong> {
-    let known = &["--config", "--root", "--profile", "--help"];
+    let known = &["--config", "--root", "--profile", "--accept", "--help"];
     let mut options = Options { parser, command: "fingerprint", known };
-    let mut parsed = FingerprintOptions { source: Source::Default, root: None, profile: None };
+    let mut parsed = FingerprintOptions { source: Source::Default, root: None, profile: None, accept: false };
     while let Some(name) = options.next()? {
         match name {
             "--config" => parsed.source = Source::Given(options.path()?),
             "--root" => parsed.root = Some(options.path()?),
             "--profile" => parsed.profile = Some(options.text()?),
+            "--accept" => parsed.accept = true,
             _ => return Ok(Parsed::Text(help::FINGERPRINT)),
         }
+    }
+    if parsed.accept && (parsed.root.is_some() || parsed.profile.is_some()) {
+        let what = "--accept speaks of this board as the agent sees it, without --root and --profile";
+        return Err(Wrong::Together { command: "fingerprint", what });
     }
     Ok(Parsed::Command(Command::Fingerprint(parsed)))
 }

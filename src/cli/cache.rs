@@ -5,6 +5,7 @@ use smol::LocalExecutor;
 use super::args::CacheAction;
 use super::screen::{Screen, plain, size};
 use super::{Failure, exit};
+use crate::board;
 use crate::cache::{CacheError, CacheKey, Listed, Offline, State, Wanted};
 use crate::config::Config;
 use crate::crypto::AesKey;
@@ -16,8 +17,9 @@ const CHUNKS_NAMED: usize = 8;
 
 pub(super) fn run(config: &Config, action: &CacheAction, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let key = CacheKey::of(&AesKey::from_text(&config.keys.resource_key()));
+    let dir = board::directory(&config.board, &config.cache.dir, |profile| &profile.cache.dir);
     turn::block_on(&LocalExecutor::new(), async {
-        let cache = Offline::open(&config.cache.dir, key).await?;
+        let cache = Offline::open(&dir, key).await?;
         match action {
             CacheAction::List => list(&cache, screen).await,
             CacheAction::Verify => verify(&cache, screen).await,
@@ -152,7 +154,7 @@ mod tests {
     /// Two models, one of them a part, as an agent leaves them.
     fn filled(config: &Config) -> Cache {
         let key = CacheKey::of(&AesKey::from_text(&config.keys.resource_key()));
-        let settings = CacheSettings { dir: config.cache.dir.clone(), max_bytes: 1 << 30, reserve_bytes: 0, key };
+        let settings = CacheSettings { dir: config.cache.dir.path.clone(), max_bytes: 1 << 30, reserve_bytes: 0, key };
         turn::block_on(&LocalExecutor::new(), async {
             let cache = Cache::open(settings).await;
             for (text, size, chunks) in [("модель.onnx", 300_000, 2), ("b", 600_000, 1)] {
@@ -207,7 +209,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = config(&dir.path().join("cache"));
         drop(filled(&config));
-        let files = || std::fs::read_dir(&config.cache.dir).expect("there").map(|entry| entry.expect("read").path());
+        let files =
+            || std::fs::read_dir(&config.cache.dir.path).expect("there").map(|entry| entry.expect("read").path());
         let whole = files().find(|path| path.extension().is_some_and(|ending| ending == "idx")).expect("one");
         let big = whole.with_extension("big");
         let mut bytes = std::fs::read(&big).expect("read");

@@ -122,9 +122,12 @@ azaion-loader fingerprint: the facts this board is recognised by, where each was
 
   --root DIR      read the facts under DIR instead of / (a mounted card, a host seen from a container)
   --profile NAME  use this profile instead of the one that recognises the board
+  --accept        remember the facts as they are now: a change is no longer told; the keys are those of the facts anyway
   --config FILE   configuration with [board] and the salts for the hash; default /etc/azaion/loader.toml
 
-Facts marked key go into the keys. Facts marked drift change in ordinary life and are only compared.
+Facts marked key go into the keys. Facts marked drift change in ordinary life and are only compared. What the agent
+remembers is compared with what is found; a running agent tells of a change until the cloud accepts the board, or until it
+is started again after --accept.
 
 Examples:
   azaion-loader fingerprint

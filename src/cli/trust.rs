@@ -6,6 +6,7 @@ use super::args::{Command, Options, Parsed, Wrong};
 use super::screen::Screen;
 use super::{Failure, exit, help};
 use crate::agent::{Seen, TrustError, TrustFile};
+use crate::board;
 use crate::config::{self, RequireSeal, Settings, Source};
 use crate::error::Explain as _;
 use crate::seal::SealName;
@@ -67,7 +68,8 @@ pub(super) fn parse(parser: Parser) -> Result<Parsed, Wrong> {
 pub(super) fn run(options: TrustOptions, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let settings = Settings::read(&options.source, std::env::vars_os())?;
     let (archive, state) = (config::Archive::of(&settings)?, config::State::of(&settings)?);
-    let file = TrustFile::of(&state.dir);
+    let board = config::Board::of(&settings)?;
+    let file = TrustFile::of(&board::directory(&board, &state.dir, |profile| &profile.state.dir));
     match options.action {
         Action::Show => {
             for line in lines(&file.read()?, archive.require_seal, archive.publisher_keys.len()) {

@@ -7,6 +7,7 @@
 //!                            └─────┴─ unreachable, late, 429, 503: ─┴ pause, within one budget
 //! ```
 
+use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -35,6 +36,9 @@ const USER_AGENT: &str = concat!("azaion-loader/", env!("CARGO_PKG_VERSION"));
 /// Whoever is told of repeated attempts.
 type Observer = Box<dyn Fn(&Retry)>;
 
+/// Whoever is told that the API has accepted this board's hardware.
+type Witness = Box<dyn Fn()>;
+
 /// The Resource API at one base address.
 pub struct Api {
     client: Rc<Client>,
@@ -44,6 +48,7 @@ pub struct Api {
     policy: RetryPolicy,
     timeouts: Timeouts,
     observer: Option<Observer>,
+    witness: OnceCell<Witness>,
 }
 
 impl Api {
@@ -56,7 +61,7 @@ impl Api {
         policy: RetryPolicy,
     ) -> Self {
         let timeouts = Timeouts { whole_call: Some(API_WHOLE_CALL), ..Timeouts::default() };
-        Self { client, url, clock, token_key, policy, timeouts, observer: None }
+        Self { client, url, clock, token_key, policy, timeouts, observer: None, witness: OnceCell::new() }
     }
 
     /// The same with other time-outs for each attempt.
@@ -69,6 +74,18 @@ impl Api {
     #[must_use]
     pub fn with_observer(self, observer: impl Fn(&Retry) + 'static) -> Self {
         Self { observer: Some(Box::new(observer)), ..self }
+    }
+
+    /// Tells `witness` of every call that names the hardware and that the API answers with a file. The first one stays.
+    pub fn tell_of_hardware(&self, witness: impl Fn() + 'static) {
+        let _the_first_stays = self.witness.set(Box::new(witness));
+    }
+
+    /// The API has answered a call that named the hardware.
+    pub(super) fn hardware_accepted(&self) {
+        if let Some(witness) = self.witness.get() {
+            witness();
+        }
     }
 
     /// Logs in and holds credentials and token.

@@ -105,7 +105,10 @@ impl Api {
         let scrub = |text| wanted.session.scrub(text);
         let asked = self.ask_within(timeouts, Operation::Resource, request, Bytes::new(&*body), scrub).await;
         match asked {
-            Ok(response) => Ok(ResourceBody { response, host: self.url().host() }),
+            Ok(response) => {
+                self.hardware_accepted();
+                Ok(ResourceBody { response, host: self.url().host() })
+            }
             Err(CloudError::Failed { status, error_code, message, .. }) if is_unknown(status, error_code) => {
                 Err(CloudError::Unknown { message })
             }

@@ -7,8 +7,8 @@ use super::keys::{self, Key};
 use super::settings::{Origin, Settings};
 use super::value::{absolute, engine, host, size, switch, url};
 use super::{
-    Archive, Board, Boot, Cache, Cdn, Cloud, Config, Control, Engine, Listen, Log, NotListen, RequireSeal, State,
-    UnlockMode,
+    Archive, Board, Boot, Cache, Cdn, Cloud, Config, Control, Directory, Engine, Led, Listen, Log, NotListen,
+    RequireSeal, State, UnlockMode,
 };
 use crate::crypto::Salts;
 use crate::limits::{
@@ -59,7 +59,7 @@ impl Config {
                 uploader_access_secret: secret(&keys::CDN_UPLOADER_ACCESS_SECRET)?,
             },
             cache: Cache {
-                dir: required(said, &keys::CACHE_DIR, absolute)?,
+                dir: directory(said, &keys::CACHE_DIR)?,
                 max_bytes: optional(said, &keys::CACHE_MAX_BYTES, size)?,
                 reserve_bytes: optional(said, &keys::CACHE_RESERVE_BYTES, size)?,
                 offline: required(said, &keys::CACHE_OFFLINE, switch)?,
@@ -126,7 +126,7 @@ impl State {
     /// # Errors
     /// The first value that cannot be.
     pub fn of(said: &Settings) -> Result<Self, ConfigError> {
-        Ok(Self { dir: required(said, &keys::STATE_DIR, absolute)? })
+        Ok(Self { dir: directory(said, &keys::STATE_DIR)? })
     }
 }
 
@@ -169,6 +169,8 @@ impl Board {
         Ok(Self {
             profile: Some(required(said, &keys::BOARD_PROFILE, profile)?).filter(|name| name != "auto"),
             root: required(said, &keys::BOARD_ROOT, absolute)?,
+            profiles_dir: required(said, &keys::BOARD_PROFILES_DIR, absolute)?,
+            led: required(said, &keys::BOARD_LED, led)?,
             fingerprint: optional(said, &keys::BOARD_FINGERPRINT, bounded)?.map(SecretText::new),
         })
     }
@@ -215,6 +217,23 @@ fn profile(text: &str) -> Result<String, &'static str> {
     } else {
         Err("auto, or the name of a profile: letters a to z, digits, hyphens")
     }
+}
+
+/// A light by name; whether it is there, the board's room finds out.
+fn led(text: &str) -> Result<Led, &'static str> {
+    match text {
+        "auto" => Ok(Led::Auto),
+        "none" => Ok(Led::None),
+        name if (1..=64).contains(&name.len()) && !name.contains('/') && !name.starts_with('.') => {
+            Ok(Led::Named(name.to_owned()))
+        }
+        _ => Err("auto, none, or a name under /sys/class/leds"),
+    }
+}
+
+/// A directory that the board's profile may set where nobody else does.
+fn directory(said: &Settings, key: &Key) -> Result<Directory, ConfigError> {
+    Ok(Directory { path: required(said, key, absolute)?, is_said: said.said(key).is_some() })
 }
 
 /// The value of a key that has a default.
@@ -294,8 +313,8 @@ mod tests {
         assert_eq!(config.engine.socket, "/var/run/docker.sock");
         assert_eq!(config.control.listen, ["127.0.0.1:8080".parse::<Listen>().expect("an address")]);
         assert!(config.control.allow_hosts.is_empty() && config.control.allow_uids.is_empty());
-        assert_eq!(config.cache.dir.to_str(), Some("/var/cache/azaion-loader"));
-        assert_eq!(config.state.dir.to_str(), Some("/var/lib/azaion-loader"));
+        assert_eq!(config.cache.dir.path.to_str(), Some("/var/cache/azaion-loader"));
+        assert_eq!(config.state.dir.path.to_str(), Some("/var/lib/azaion-loader"));
         assert_eq!((config.log.level, config.log.retention_days), (log::LevelFilter::Info, 30));
         assert_eq!((config.board.profile, config.board.root.to_str()), (None, Some("/")));
         assert_eq!(config.boot.unlock, UnlockMode::Auto);

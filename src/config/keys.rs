@@ -172,6 +172,10 @@ pub const LOG_RETENTION_DAYS: Key = Key::new("log", "retention_days", Kind::Numb
 pub const BOARD_PROFILE: Key = Key::new("board", "profile", Kind::Text).default("auto");
 /// Where `/proc` and `/sys` of the board are seen.
 pub const BOARD_ROOT: Key = Key::new("board", "root", Kind::Text).default("/");
+/// Where profiles are that win over those that are built in.
+pub const BOARD_PROFILES_DIR: Key = Key::new("board", "profiles_dir", Kind::Text).default("/etc/azaion/boards");
+/// The light that shows the state.
+pub const BOARD_LED: Key = Key::new("board", "led", Kind::Text).default("auto");
 /// A fixed fingerprint, for development.
 pub const BOARD_FINGERPRINT: Key = Key::new("board", "fingerprint", Kind::Text).hidden();
 /// File with the e-mail address and password the board unlocks itself with.
@@ -218,6 +222,8 @@ pub const KEYS: &[&Key] = &[
     &LOG_RETENTION_DAYS,
     &BOARD_PROFILE,
     &BOARD_ROOT,
+    &BOARD_PROFILES_DIR,
+    &BOARD_LED,
     &BOARD_FINGERPRINT,
     &CREDENTIALS_FILE,
     &BOOT_UNLOCK,

@@ -150,7 +150,7 @@ pub struct Cdn {
 #[derive(Debug)]
 pub struct Cache {
     /// The directory.
-    pub dir: PathBuf,
+    pub dir: Directory,
     /// What it may take at most; `None`: as the board's profile says.
     pub max_bytes: Option<u64>,
     /// What it leaves free; `None`: as the board's profile says.
@@ -163,7 +163,23 @@ pub struct Cache {
 #[derive(Debug)]
 pub struct State {
     /// The directory.
-    pub dir: PathBuf,
+    pub dir: Directory,
+}
+
+/// A directory that the board's profile may set where the configuration does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// What the configuration says, or the default.
+    pub path: PathBuf,
+    /// Whether the configuration says it.
+    pub is_said: bool,
+}
+
+impl Directory {
+    /// The directory, where the board's profile has this one.
+    pub fn or<'a>(&'a self, profile: &'a Path) -> &'a Path {
+        if self.is_said { &self.path } else { profile }
+    }
 }
 
 /// `[log]`
@@ -184,8 +200,23 @@ pub struct Board {
     pub profile: Option<String>,
     /// Where `/proc` and `/sys` of the board are seen.
     pub root: PathBuf,
+    /// Where profiles are that win over those that are built in.
+    pub profiles_dir: PathBuf,
+    /// The light.
+    pub led: Led,
     /// A fixed fingerprint, for development.
     pub fingerprint: Option<SecretText>,
+}
+
+/// Which light shows the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Led {
+    /// The one that the board's profile names.
+    Auto,
+    /// None.
+    None,
+    /// This one under `/sys/class/leds`.
+    Named(String),
 }
 
 /// `[boot]`
@@ -299,6 +330,10 @@ mod tests {
             match (key.default, said.said(key)) {
                 // An empty text counts as not said.
                 (Some("") | None, None) => {}
+                // A profile may have another: whoever copies the example has not said it.
+                (Some(default), None) if ["cache.dir", "state.dir"].contains(&&*key.dotted()) => {
+                    assert!(section.contains(&format!("\n#{} = {default:?}", key.name)), "{}", key.dotted());
+                }
                 (Some(default), Some(said)) => assert_eq!(said.texts, [default], "{}", key.dotted()),
                 (default, _) => panic!("{}: the default is {default:?}", key.dotted()),
             }

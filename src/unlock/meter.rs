@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use event_listener::{Event, EventListener};
+
 use super::{Progress, State};
 use crate::net::Clock;
 
@@ -19,6 +21,7 @@ pub struct Meter {
     total: Cell<Option<u64>>,
     images_done: Cell<Option<u32>>,
     images_total: Cell<Option<u32>>,
+    moved: Event,
 }
 
 impl Meter {
@@ -34,12 +37,13 @@ impl Meter {
             total: Cell::new(None),
             images_done: Cell::new(None),
             images_total: Cell::new(None),
+            moved: Event::new(),
         }
     }
 
     /// A stage's work begins: its bytes count from zero.
     pub fn begin(&self, state: State, total_bytes: Option<u64>) {
-        self.state.set(state);
+        self.turn(state);
         self.stage.set(Some(state));
         self.began.set(self.clock.now());
         self.ended.set(None);
@@ -53,8 +57,19 @@ impl Meter {
 
     /// Nothing is under way any more.
     pub fn rest(&self, state: State) {
-        self.state.set(state);
+        self.turn(state);
         self.ended.set(Some(self.clock.now()));
+    }
+
+    fn turn(&self, state: State) {
+        if self.state.replace(state) != state {
+            self.moved.notify(usize::MAX);
+        }
+    }
+
+    /// Ends when the state is another one. Who needs the state looks at it after asking for this, not before.
+    pub fn moved(&self) -> EventListener {
+        self.moved.listen()
     }
 
     /// What an observer sees.
@@ -141,6 +156,24 @@ mod tests {
         assert_eq!(progress.bytes_per_second, Some(500));
         assert_eq!(progress.seconds_left, None);
         assert_eq!(meter.state(), State::Ready);
+    }
+
+    #[test]
+    fn whoever_listens_is_told_of_another_state_and_of_nothing_else() {
+        use smol::future::{block_on, poll_once};
+
+        let meter = Meter::new(Clock::manual());
+        let mut moved = meter.moved();
+        meter.rest(State::Idle);
+        meter.expect_bytes(7);
+        assert!(block_on(poll_once(&mut moved)).is_none());
+        meter.begin(State::Authenticating, None);
+        assert!(block_on(poll_once(&mut moved)).is_some());
+        let mut moved = meter.moved();
+        meter.begin(State::Authenticating, None);
+        assert!(block_on(poll_once(&mut moved)).is_none(), "the same state again");
+        meter.rest(State::Error);
+        assert!(block_on(poll_once(&mut moved)).is_some());
     }
 
     #[test]
