@@ -189,11 +189,12 @@ impl Ledger {
     pub(super) async fn doubtful(&self, engine: Option<&str>) -> Result<Option<Doubtful>, LedgerError> {
         let history = self.history().await?;
         let boot = lend(boot).await;
-        if history.engine.as_deref() != engine || !history.suites.iter().any(|suite| suite.is_doubtful(&boot)) {
+        if history.engine.as_deref() != engine || !history.suites.iter().any(|suite| suite.is_doubtful(boot.as_deref()))
+        {
             return Ok(None);
         }
         let (doubtful, whole): (Vec<_>, Vec<_>) =
-            history.suites.into_iter().partition(|suite| suite.is_doubtful(&boot));
+            history.suites.into_iter().partition(|suite| suite.is_doubtful(boot.as_deref()));
         let images = |suites: Vec<Generation>| suites.into_iter().flat_map(|suite| suite.images).collect();
         let whole = whole.into_iter().filter(|suite| suite.stage != Stage::Loading).collect();
         Ok(Some(Doubtful { images: images(doubtful), whole: images(whole) }))
@@ -203,7 +204,7 @@ impl Ledger {
     pub(super) async fn settle(&self) -> Result<(), LedgerError> {
         let mut history = self.history().await?;
         let boot = lend(boot).await;
-        history.suites.retain(|suite| !suite.is_doubtful(&boot));
+        history.suites.retain(|suite| !suite.is_doubtful(boot.as_deref()));
         self.write_history(&history).await
     }
 
@@ -259,8 +260,8 @@ impl Ledger {
 
 impl Generation {
     /// Whether its load was cut with the board. A kernel that does not say which boot this is may have booted anew.
-    fn is_doubtful(&self, boot: &Option<String>) -> bool {
-        self.stage == Stage::Loading && (self.boot.is_none() || self.boot != *boot)
+    fn is_doubtful(&self, boot: Option<&str>) -> bool {
+        self.stage == Stage::Loading && (self.boot.is_none() || self.boot.as_deref() != boot)
     }
 }
 
