@@ -7,7 +7,7 @@ export LOADER_UNDER_TEST := $(CURDIR)/$(BIN)
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 build: ## The agent as one static binary for this machine
-	$(STATIC) cargo build --release --locked --target $(HOST) --bin azaion-loader
+	$(STATIC) cargo rustc --release --locked --target $(HOST) --bin azaion-loader -- -C opt-level=3
 demo: build ## The whole job on this machine: cloud, archive, unlock by curl, images in the engine
 	cargo build --quiet --locked -p azaion-cloud
 	tests/tools/demo
@@ -23,6 +23,9 @@ bench: build ## Numbers beside their peers on this machine, medians of several r
 bench-load: build ## The agent beside `docker load` on private engines; ARGS="--engine 20 --case 2" chooses
 	cargo build --quiet --locked -p azaion-cloud
 	benches/load.py $(ARGS)
+footprint: build cross ## Memory, processor, flash, start, size, idle and loading; ARGS="--idle 60 --runs 1" is quicker
+	cargo build --quiet --locked -p azaion-cloud
+	benches/footprint.py $(ARGS)
 lint: doc ## rustfmt, clippy and rustdoc, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -36,9 +39,14 @@ doc: ## The crate's documentation, private rooms included
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items -p azaion-loader
 cross: ## The static ARM64 binary: by `cross` where it can run, else by Debian's toolchain
 	images/cross-arm64.sh
-test-arm64: cross ## The ARM64 binary does the whole job under qemu-aarch64-static: unlock, wait, status, restart
+size: build ## The ARM64 binary against its budget of 6 MiB, with each crate's share
+	images/cross-arm64.sh map
+	benches/size.py target/arm64/azaion-loader target/cross/azaion-loader.map $(BIN)
+test-arm64: cross ## The ARM64 binary under qemu-aarch64-static: the whole job once, then every test that needs no engine
+	images/cross-arm64.sh install
 	cargo build --quiet --locked -p azaion-cloud
 	tests/tools/arm64-smoke || [ $$? -eq 77 ]
+	tests/tools/arm64-tests
 deb: ## The Debian package; ARCH=arm64 (the default) or amd64
 	$(MAKE) $(if $(filter amd64,$(ARCH)),build,cross)
 	images/deb.sh $(or $(ARCH),arm64)
@@ -70,4 +78,4 @@ boot-test: disk ## That disk under qemu-system-aarch64: unlocks itself, power cu
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo test bench bench-load lint fuzz doc cross test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean
+.PHONY: help build demo test bench bench-load footprint lint fuzz doc cross size test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean

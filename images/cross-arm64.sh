@@ -4,6 +4,7 @@
 #   images/cross-arm64.sh            builds; the last line, alone on standard output, is the binary's path
 #   images/cross-arm64.sh install    as root on Debian: installs what Debian's way needs; nothing when it is all there
 #   images/cross-arm64.sh run ARG…   runs what was built, under qemu-aarch64-static where the processor is another
+#   images/cross-arm64.sh map        builds by Debian's toolchain; the linker's map is beside, for `make size`
 #
 # Further arguments of the build go to cargo after `--`: images/cross-arm64.sh -- --offline
 # CROSS_BY=container or CROSS_BY=debian decides which of the two; without it the first that can run.
@@ -17,6 +18,8 @@ cd "$(dirname "$0")/.."
 target_dir=${CARGO_TARGET_DIR:-target}
 # Where the binary stands at last, whoever built it.
 binary=$target_dir/arm64/azaion-loader
+# Where the linker writes its map; by Debian's toolchain alone.
+map=""
 
 say() { echo "cross-arm64: $*" >&2; }
 die() { say "$@"; exit 2; }
@@ -76,11 +79,12 @@ by_container() {
     shift
     export CROSS_CONTAINER_ENGINE
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS CROSS_CONFIG="$PWD/cross.toml" \
-        cross build --release --locked --target aarch64-unknown-linux-musl --target-dir "$target_dir/cross-container" \
-        --bin azaion-loader "$@" >&2
+        cross rustc --release --locked --target aarch64-unknown-linux-musl --target-dir "$target_dir/cross-container" \
+        --bin azaion-loader "$@" -- -C opt-level=3 >&2
     built=$target_dir/cross-container/aarch64-unknown-linux-musl/release/azaion-loader
 }
 
+# `-C opt-level=3` is for the last call of rustc, which optimises the whole: Cargo.toml, [profile.release], says why.
 # No target-feature but the static libc: instructions for AES are looked for at run time, a Raspberry Pi 4 has none.
 # RUSTFLAGS of the caller would take the place of the flag.
 by_debian() {
@@ -88,8 +92,8 @@ by_debian() {
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static $(images/remap.sh rust)" \
         CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CFLAGS_aarch64_unknown_linux_gnu="$(images/remap.sh c)" \
-        /usr/bin/cargo build --release --locked --target aarch64-unknown-linux-gnu --target-dir "$target_dir/cross" \
-        --bin azaion-loader "$@" >&2
+        /usr/bin/cargo rustc --release --locked --target aarch64-unknown-linux-gnu --target-dir "$target_dir/cross" \
+        --bin azaion-loader "$@" -- -C opt-level=3 ${map:+-C "link-arg=-Wl,-Map=$map"} >&2
     built=$target_dir/cross/aarch64-unknown-linux-gnu/release/azaion-loader
 }
 
@@ -103,9 +107,16 @@ run)
     [ "$(uname -m)" = aarch64 ] && exec "$binary" "$@"
     exec qemu-aarch64-static "$binary" "$@"
     ;;
+map)
+    # Among cargo's own files: the map and what cargo takes for built come and go together.
+    mkdir -p "$target_dir/cross"
+    map=$(cd "$target_dir/cross" && pwd)/azaion-loader.map
+    CROSS_BY=debian
+    shift
+    ;;
 --) shift ;;
 "") ;;
-*) die "unknown argument $1; allowed: install, run ARG…, -- ARG… for cargo" ;;
+*) die "unknown argument $1; allowed: install, run ARG…, map, -- ARG… for cargo" ;;
 esac
 
 case ${CROSS_BY-} in

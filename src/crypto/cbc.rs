@@ -1,33 +1,30 @@
-//! AES-256-CBC over whole blocks, in place, chained over any number of calls.
+//! AES-256-CBC over whole blocks, in place, chained over any number of calls, and its padding.
 //!
-//! CBC decrypts from anywhere: block *i* needs only ciphertext block *i − 1* ([`Decryptor::chain_from`]). The blocks go
-//! to the cipher many at a time, so that its parallel backend runs (AES instructions where the processor has them,
-//! found at run time). Key schedule and chaining value are wiped on drop. Nothing here authenticates anything.
+//! CBC decrypts from anywhere: block *i* needs only ciphertext block *i − 1* ([`Decryptor::chain_from`]). The loops are in
+//! a crate of their own, `blocks/`, which is compiled for speed where the agent is compiled for size. Key schedule and
+//! chaining value are wiped on drop. Nothing here authenticates anything.
 
 use std::fmt;
 
-use aes::Aes256;
-use cbc::cipher::array::Array;
 use cbc::cipher::block_padding::{Padding, Pkcs7};
-use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, SetIvState};
 
 use super::AesKey;
 
 /// Bytes of an AES block, of an IV, and of the most padding there can be.
-pub const BLOCK: usize = 16;
+pub use azaion_blocks::BLOCK;
 
 /// Decrypts whole blocks in place.
-pub struct Decryptor(cbc::Decryptor<Aes256>);
+pub struct Decryptor(azaion_blocks::Decryptor);
 
 impl Decryptor {
     /// Starts at the beginning of a message.
     pub fn new(key: &AesKey, iv: &[u8; BLOCK]) -> Self {
-        Self(cbc::Decryptor::new(key.expose().into(), iv.into()))
+        Self(azaion_blocks::Decryptor::new(key.expose(), iv))
     }
 
     /// Goes on at another place: `previous` is the ciphertext block before it, or the IV.
     pub fn chain_from(&mut self, previous: &[u8; BLOCK]) {
-        self.0.set_iv(previous.into());
+        self.0.chain_from(previous);
     }
 
     /// Decrypts `buf`, which holds whole blocks.
@@ -36,9 +33,7 @@ impl Decryptor {
     ///
     /// When the length is not a multiple of [`BLOCK`].
     pub fn blocks(&mut self, buf: &mut [u8]) {
-        let (blocks, rest) = Array::slice_as_chunks_mut(buf);
-        assert!(rest.is_empty(), "CBC works on whole blocks");
-        self.0.decrypt_blocks(blocks);
+        self.0.blocks(buf);
     }
 }
 
@@ -49,12 +44,12 @@ impl fmt::Debug for Decryptor {
 }
 
 /// Encrypts whole blocks in place.
-pub struct Encryptor(cbc::Encryptor<Aes256>);
+pub struct Encryptor(azaion_blocks::Encryptor);
 
 impl Encryptor {
     /// Starts a message. The same IV is never used twice with one key.
     pub fn new(key: &AesKey, iv: &[u8; BLOCK]) -> Self {
-        Self(cbc::Encryptor::new(key.expose().into(), iv.into()))
+        Self(azaion_blocks::Encryptor::new(key.expose(), iv))
     }
 
     /// Encrypts `buf`, which holds whole blocks.
@@ -63,9 +58,7 @@ impl Encryptor {
     ///
     /// When the length is not a multiple of [`BLOCK`].
     pub fn blocks(&mut self, buf: &mut [u8]) {
-        let (blocks, rest) = Array::slice_as_chunks_mut(buf);
-        assert!(rest.is_empty(), "CBC works on whole blocks");
-        self.0.encrypt_blocks(blocks);
+        self.0.blocks(buf);
     }
 }
 
