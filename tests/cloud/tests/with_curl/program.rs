@@ -84,8 +84,8 @@ fn a_board_that_trusted_an_earlier_run_trusts_the_next_one_on_the_same_port() {
     assert!(program.wait().expect("the program ends").success());
 
     let port = before.url.rsplit(':').next().expect("a url has a port").to_owned();
-    let more = ["--until-stdin-closes", "--authority", "authority.pem", "--port", &port];
-    let (mut program, stdin) = start(dir.path(), &more);
+    let kept = ["--until-stdin-closes", "--authority", "authority.pem", "--port", &port];
+    let (mut program, stdin) = start(dir.path(), &kept);
     assert_eq!(before.login(EMAIL, PASSWORD).status, 200);
     // As a board under QEMU's user network calls this machine.
     let forwarded = format!("10.0.2.2:{port}:127.0.0.1:{port}");
