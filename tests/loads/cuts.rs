@@ -2,6 +2,7 @@
 //! image is whole, and nothing of the attempt is left.
 
 use std::fs;
+use std::path::Path;
 
 use azaion_cloud::archive::{Image, Layout};
 
@@ -144,6 +145,66 @@ fn killed_engine(kind: Kind, cuts: u64) {
         agent.unlock_to_ready();
         board.check(&mut agent, &format!("{kind:?}, cut {cut} of the engine at {at} bytes, of both: {both}"));
     }
+}
+
+/// What the kernel had not written when the power went: the engine flushes what it knows of images and layers, and leaves
+/// the files of the layers to the kernel.
+fn lose_files(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            lose_files(&entry.path());
+        } else if kind.is_file() {
+            // Gone to zero length, as delayed allocation leaves them.
+            let emptied = fs::OpenOptions::new().write(true).truncate(true).open(entry.path());
+            emptied.expect("a file of the engine's own directory");
+        }
+    }
+}
+
+/// The board goes down in mid-load: agent, engine, and what neither had flushed. The state is of another boot then.
+fn power_cut(kind: Kind, cuts: u64) {
+    let Some(mut board) = Cuts::start(kind, 2) else { return };
+    for cut in 0..cuts {
+        let (mut agent, at) = board.cut_load();
+        board.bench.engine.kill();
+        agent.kill();
+        drop(agent);
+        let brought = board.board.path("state").join("brought.json");
+        let is_flushed = match fs::read_to_string(&brought) {
+            Ok(text) => {
+                let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux tells");
+                fs::write(&brought, text.replace(boot.trim(), "00000000-another-boot")).expect("written");
+                !text.contains(boot.trim())
+            }
+            Err(_) => false,
+        };
+        // Once the suite is switched to, all of it was flushed before.
+        if !is_flushed {
+            lose_files(&board.bench.engine.dir().join("data/overlay2"));
+        }
+        board.bench.engine.restart();
+        let mut agent = board.board.start();
+        agent.unlock_to_ready();
+        let what = format!("{kind:?}, power cut {cut} at {at} bytes, flushed: {is_flushed}");
+        board.check(&mut agent, &what);
+        // The engine puts each layer together again out of its files, and compares.
+        for (tag, _) in &board.whole {
+            let saved = board.board.path("saved.tar");
+            let saved = saved.to_str().expect("a temporary file has a name in UTF-8");
+            board.bench.engine.docker(&["save", "-o", saved, tag]).unwrap_or_else(|why| panic!("{what}: {tag}: {why}"));
+        }
+    }
+}
+
+#[test]
+fn the_power_cut_at_docker_20() {
+    power_cut(Kind::Docker20, 5);
+}
+
+#[test]
+fn the_power_cut_at_docker_26() {
+    power_cut(Kind::Docker26, 5);
 }
 
 #[test]
