@@ -13,24 +13,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target_dir=${CARGO_TARGET_DIR:-target}
-packages="podman skopeo"
+self=images/container.sh
+packages=(podman skopeo)
 
 say() { echo "container: $*" >&2; }
 die() { say "$@"; exit 2; }
-
-install_packages() {
-    local missing=() package
-    for package in $packages; do
-        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "missing: ${missing[*]}; next: install them"
-    [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}; next: sudo images/container.sh install"
-    say "installs: ${missing[*]}"
-    apt-get -o DPkg::Lock::Timeout=600 update -q >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends \
-        "${missing[@]}" >&2
-}
+# shellcheck source=images/packages.sh
+. images/packages.sh
 
 # context DIR: what Containerfile copies, for the architectures in `arches`.
 context() {
@@ -50,7 +39,7 @@ context() {
 arches=()
 push=""
 case ${1-} in
-install) install_packages; exit ;;
+install) install_packages "${packages[@]}"; exit ;;
 context)
     [ $# -ge 2 ] || die "context needs a directory"
     arches=("${@:3}")
@@ -67,7 +56,7 @@ esac
 for arch in "${arches[@]}"; do
     case $arch in amd64 | arm64) ;; *) die "unknown architecture $arch; allowed: amd64, arm64" ;; esac
 done
-install_packages
+install_packages "${packages[@]}"
 version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 umask 022

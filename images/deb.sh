@@ -9,24 +9,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target_dir=${CARGO_TARGET_DIR:-target}
-packages="debhelper dpkg-dev"
+self=images/deb.sh
+packages=(debhelper dpkg-dev)
 
 say() { echo "deb: $*" >&2; }
 die() { say "$@"; exit 2; }
-
-install_packages() {
-    local missing=() package
-    for package in $packages; do
-        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "this is not Debian; next: build the package on a Debian machine"
-    [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}; next: sudo images/deb.sh install"
-    say "installs: ${missing[*]}"
-    apt-get -o DPkg::Lock::Timeout=600 update -q >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends \
-        "${missing[@]}" >&2
-}
+# shellcheck source=images/packages.sh
+. images/packages.sh
 
 # Debian's changelog out of CHANGELOG.md: the section of this version, else what is unreleased.
 changelog() {
@@ -46,14 +35,14 @@ changelog() {
 }
 
 case ${1-} in
-install) install_packages; exit ;;
+install) install_packages "${packages[@]}"; exit ;;
 amd64) binary=${2:-$target_dir/x86_64-unknown-linux-gnu/release/azaion-loader} ;;
 arm64) binary=${2:-$target_dir/arm64/azaion-loader} ;;
 *) die "the call is: images/deb.sh amd64|arm64 [BINARY], or images/deb.sh install" ;;
 esac
 arch=$1
 [ -x "$binary" ] || die "$binary is missing; next: make deb ARCH=$arch"
-install_packages
+install_packages "${packages[@]}"
 version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC

@@ -32,17 +32,15 @@ board+=,systemd-boot-efi,docker.io,iptables,busybox-static
 say() { echo "disk: $*" >&2; }
 die() { say "$@"; exit 2; }
 
-apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 "$@" >&2; }
+# shellcheck source=images/packages.sh
+. images/packages.sh
 
-install_packages() {
-    local missing=() package codename
-    for package in $tools $machine; do
-        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-    done
+install_all() {
+    local missing codename
+    # shellcheck disable=SC2086  # lists of words are meant
+    mapfile -t missing < <(missing_of $tools $machine)
     [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "this is not Debian; next: build the disk on a Debian machine"
-    [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}; next: sudo $self install"
-    say "installs: ${missing[*]}"
+    may_install "${missing[@]}"
     apt update
     if apt-get -qq -s install --no-install-recommends --no-remove "${missing[@]}" >/dev/null 2>&1; then
         apt install -y --no-install-recommends --no-remove "${missing[@]}"
@@ -207,7 +205,7 @@ trap 'exit 130' INT TERM HUP
 mkdir -p "$keep"
 # Not in /tmp: it holds a whole Debian, and /tmp may be memory.
 work=$(mktemp -d "$keep/work.XXXXXX")
-install_packages
+install_all
 [ "${1-}" != install ] || exit 0
 [ "$(id -u)" -eq 0 ] || die "the disk's files belong to many users: this needs root; next: sudo make disk"
 for part in azaion-cloud azaion-archive; do
