@@ -104,8 +104,8 @@ pub enum BoardError {
     NoFacts {
         /// The profile.
         profile: String,
-        /// Where the board was looked at.
-        root: PathBuf,
+        /// Each of its facts, and why it is not there.
+        missing: Vec<String>,
     },
 }
 
@@ -122,11 +122,9 @@ impl fmt::Display for BoardError {
                 root.display(),
                 arch.as_deref().unwrap_or("unknown")
             ),
-            Self::NoFacts { profile, root } => write!(
-                f,
-                "no fact of the fingerprint of {profile} can be read under {}; see azaion-loader fingerprint",
-                root.display()
-            ),
+            Self::NoFacts { profile, missing } => {
+                write!(f, "no fact of the fingerprint of {profile} can be read: {}", missing.join("; "))
+            }
         }
     }
 }
@@ -174,7 +172,12 @@ impl Board {
             by.facts.iter().map(|rule| Fact { rule: rule.clone(), value: probe.fact(rule.source) }).collect();
         match Fingerprint::of(&facts) {
             Some(fingerprint) => Ok(Self { facts_of: by.name.clone(), profile, facts, fingerprint, is_fixed: false }),
-            None => Err(BoardError::NoFacts { profile: by.name.clone(), root: config.root.clone() }),
+            None => {
+                let keys = facts.iter().filter(|fact| fact.rule.part == Part::Key);
+                let missing =
+                    keys.filter_map(|fact| Some(format!("{}: {}", fact.rule.label, fact.value.as_ref().err()?)));
+                Err(BoardError::NoFacts { profile: by.name.clone(), missing: missing.collect() })
+            }
         }
     }
 
