@@ -170,15 +170,13 @@ impl Board {
             .unwrap_or(&profile);
         let facts: Vec<_> =
             by.facts.iter().map(|rule| Fact { rule: rule.clone(), value: probe.fact(rule.source) }).collect();
-        match Fingerprint::of(&facts) {
-            Some(fingerprint) => Ok(Self { facts_of: by.name.clone(), profile, facts, fingerprint, is_fixed: false }),
-            None => {
-                let keys = facts.iter().filter(|fact| fact.rule.part == Part::Key);
-                let missing =
-                    keys.filter_map(|fact| Some(format!("{}: {}", fact.rule.label, fact.value.as_ref().err()?)));
-                Err(BoardError::NoFacts { profile: by.name.clone(), missing: missing.collect() })
-            }
+        let facts_of = by.name.clone();
+        if let Some(fingerprint) = Fingerprint::of(&facts) {
+            return Ok(Self { facts_of, profile, facts, fingerprint, is_fixed: false });
         }
+        let keys = facts.iter().filter(|fact| fact.rule.part == Part::Key);
+        let missing = keys.filter_map(|fact| Some(format!("{}: {}", fact.rule.label, fact.value.as_ref().err()?)));
+        Err(BoardError::NoFacts { profile: facts_of, missing: missing.collect() })
     }
 
     /// The facts of the key that could not be read: each is worth a warning, the key is weaker without it and changes
