@@ -218,41 +218,39 @@ part_boot() {
     is_ours boot || return 0
     make_newer
     root root-boot
-    local at=$dir/root-boot
-    cp "$deb" "$at/root/first.deb"
-    cp "$newer" "$at/root/second.deb"
+    local at=$dir/root-boot beside=$dir/root-boot/srv/check
+    mkdir -p "$beside"
+    cp "$deb" "$beside/first.deb"
+    cp "$newer" "$beside/second.deb"
     # The lights' stand-in: a class of devices that every machine has, through the same code of udev and systemd.
     mkdir "$dir/boards"
     printf '[led]\nnames = ["lo"]\n' >"$dir/boards/lo.toml"
     images/leds.py "$dir/leds" "$dir/boards"
-    sed 's/SUBSYSTEM=="leds"/SUBSYSTEM=="net"/; s/brightness/ifalias/g; s/trigger/mtu/g' "$dir/leds/azaion-loader.udev" >"$at/root/stand-in.rules"
-    sed 's|/sys/class/leds/|/sys/class/net/|' "$dir/leds/led.conf" >"$at/root/stand-in.conf"
-    install -m 0755 images/deb-boot-check "$at/root/check"
+    sed 's/SUBSYSTEM=="leds"/SUBSYSTEM=="net"/; s/brightness/ifalias/g; s/trigger/mtu/g' "$dir/leds/azaion-loader.udev" >"$beside/stand-in.rules"
+    sed 's|/sys/class/leds/|/sys/class/net/|' "$dir/leds/led.conf" >"$beside/stand-in.conf"
+    install -m 0755 images/deb-boot-check "$beside/check"
     cat >"$at/etc/systemd/system/check.service" <<'UNIT'
 [Unit]
-After=multi-user.target
+After=basic.target dbus.service systemd-udevd.service
 SuccessAction=poweroff-force
 FailureAction=poweroff-force
 [Service]
 Type=oneshot
-ExecStart=/root/check
-StandardOutput=file:/root/result
+ExecStart=/srv/check/check
+StandardOutput=file:/srv/check/result
 StandardError=inherit
 TimeoutStartSec=240
 UNIT
     mkdir -p "$at/etc/systemd/system/multi-user.target.wants"
-    # Not through multi-user.target, which is not reached before what it wants has started.
-    mkdir -p "$at/etc/systemd/system/default.target.wants"
     ln -s ../check.service "$at/etc/systemd/system/multi-user.target.wants/check.service"
-    sed -i 's/^After=multi-user.target$/After=basic.target dbus.service systemd-udevd.service/' "$at/etc/systemd/system/check.service"
     boot root-boot 300 || true
-    if [ ! -s "$at/root/result" ]; then
+    if [ ! -s "$beside/result" ]; then
         tail -n 5 "$dir/root-boot.console" >&2
         cannot "boot: systemd does not boot in systemd-nspawn here"
         return
     fi
-    cat "$at/root/result"
-    grep -q '^all passed$' "$at/root/result" || fail "under systemd something is not as it should be"
+    cat "$beside/result"
+    grep -q '^all passed$' "$beside/result" || fail "under systemd something is not as it should be"
 }
 
 for part in "${parts[@]}"; do

@@ -210,7 +210,8 @@ part_boot() {
     # From the root's own box, as a workshop lays it; the partition's box brings the rest.
     rm "$at"/boot/firmware/azaion/*.deb
     tar -xf "$overlays/overlay-root.tar" -C "$at"
-    cat >"$at/root/check" <<'CHECK'
+    mkdir -p "$at/srv/check"
+    cat >"$at/srv/check/check" <<'CHECK'
 #!/bin/sh
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 n=0
@@ -225,7 +226,7 @@ echo
 journalctl -o cat --no-pager -u azaion-firstboot.service
 echo end
 CHECK
-    chmod +x "$at/root/check"
+    chmod +x "$at/srv/check/check"
     cat >"$at/etc/systemd/system/check.service" <<'UNIT'
 [Unit]
 SuccessAction=poweroff-force
@@ -233,23 +234,23 @@ FailureAction=poweroff-force
 After=basic.target azaion-firstboot.service
 [Service]
 Type=oneshot
-ExecStart=/bin/bash /root/check
-StandardOutput=file:/root/result
+ExecStart=/bin/sh /srv/check/check
+StandardOutput=file:/srv/check/result
 StandardError=inherit
 TimeoutStartSec=120
 UNIT
     ln -s ../check.service "$at/etc/systemd/system/multi-user.target.wants/check.service"
     for turn in first second; do
-        rm -f "$at/root/result"
+        rm -f "$at/srv/check/result"
         boot root-boot 180 || true
-        if [ ! -s "$at/root/result" ] && [ "$turn" = first ]; then
+        if [ ! -s "$at/srv/check/result" ] && [ "$turn" = first ]; then
             tail -n 5 "$dir/root-boot.console" >&2
             echo "SKIPPED overlay-check boot: systemd does not boot in systemd-nspawn here"
             return
         fi
-        grep -q '^firstboot=success loader=active$' "$at/root/result" || { cat "$at/root/result" >&2; fail "at the $turn boot the agent does not run"; }
+        grep -q '^firstboot=success loader=active$' "$at/srv/check/result" || { cat "$at/srv/check/result" >&2; fail "at the $turn boot the agent does not run"; }
         # It has logged in by itself, or tries to: without a network that is all it can do.
-        grep -q '"state":"authenticating"\|"code":"cloud_' "$at/root/result" || { cat "$at/root/result" >&2; fail "at the $turn boot it does not log in by itself"; }
+        grep -q '"state":"authenticating"\|"code":"cloud_' "$at/srv/check/result" || { cat "$at/srv/check/result" >&2; fail "at the $turn boot it does not log in by itself"; }
         if [ "$turn" = first ]; then
             settled root-boot
             [ -z "$(ls "$at"/var/lib/azaion-firstboot/*.deb 2>/dev/null)" ] || fail "the package is left in the root's box"
