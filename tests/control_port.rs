@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 
 use azaion_loader::config::Listen;
-use azaion_loader::control::{
+use azaion_loader::control::{Feed, 
     Desk, Guard, Incoming, Listener, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView, Wanted,
     serve,
 };
@@ -99,6 +99,14 @@ impl Desk for FixedDesk {
     fn unlock_status(&self) -> UnlockView {
         let progress = Progress { stage: Some("loading_images"), images_total: Some(4), ..Progress::default() };
         UnlockView { state: State::LoadingImages, error: None, progress }
+    }
+
+    async fn unlock_turns(&self) {
+        std::future::pending().await
+    }
+
+    fn feed(&self) -> Rc<Feed> {
+        Rc::default()
     }
 
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {

@@ -5,13 +5,14 @@ use std::rc::Rc;
 
 use smol::{LocalExecutor, Task};
 
+use super::herald;
 use super::models::{Arriving, Leaving, ModelDesk};
 use super::parts::{Parts, Ticket};
 use super::unlocker::{Look, Unlocker};
 use super::watch::Watch;
 use crate::archive::{ArchiveError, Identity};
 use crate::audit::{Audit, Event};
-use crate::control::{self, EngineView, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
+use crate::control::{self, EngineView, Feed, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
 use crate::secret::Credentials;
@@ -39,6 +40,8 @@ pub(super) struct Desk {
     pub(super) running: RefCell<Option<Task<()>>>,
     /// Models.
     pub(super) models: Rc<ModelDesk>,
+    /// What happens.
+    pub(super) feed: Rc<Feed>,
 }
 
 impl control::Desk for Desk {
@@ -72,24 +75,29 @@ impl control::Desk for Desk {
     }
 
     fn unlock_status(&self) -> UnlockView {
-        let meter = self.unlocker.meter();
-        UnlockView {
-            state: meter.state(),
-            error: (meter.state() == State::Error).then(|| self.unlocker.error()).flatten(),
-            progress: meter.progress(),
-        }
+        herald::view(&self.unlocker)
+    }
+
+    async fn unlock_turns(&self) {
+        self.unlocker.meter().moved().await;
+    }
+
+    fn feed(&self) -> Rc<Feed> {
+        Rc::clone(&self.feed)
     }
 
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {
         match self.parts.cloud.log_in(&credentials).await {
             Ok(session) => {
                 self.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
+                self.feed.note(&format!("logged in with the role {}", session.user().role.as_str()));
                 Ok(())
             }
             Err(error) => {
                 let report = Report::of(&error);
                 self.audit.note(Event::LoginRefused, None, Some(report.code));
                 log::warn!("log-in failed: {} ({})", report.message, report.code);
+                self.feed.error(&report);
                 Err(report)
             }
         }

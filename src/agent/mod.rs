@@ -11,6 +11,7 @@
 //! network or clock stops nothing here.
 
 mod desk;
+mod herald;
 mod ledger;
 mod light;
 mod lock;
@@ -36,7 +37,7 @@ use crate::audit::{Audit, Event};
 use crate::cache::Cache;
 use crate::cloud::{CdnClock, RetryPolicy};
 use crate::config::{Config, Listen, UnlockMode};
-use crate::control::{self, Listener};
+use crate::control::{self, Feed, Listener};
 use crate::error::chain;
 use crate::logging;
 use crate::net::turn::block_on;
@@ -45,7 +46,7 @@ use crate::secret::Credentials;
 use crate::unlock::Meter;
 
 use desk::Desk;
-use models::ModelDesk;
+use models::{ModelDesk, Voices};
 use setup::{Setup, StartRefused};
 use unlocker::Unlocker;
 
@@ -123,6 +124,8 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     let witness = (Rc::clone(&watch), Rc::clone(&executor), Rc::clone(&audit));
     models.api.tell_of_hardware(move || witness.0.accepted(&witness.1, &witness.2));
 
+    let feed = Rc::new(Feed::new());
+    watch.notes().iter().for_each(|note| feed.note(note));
     let models = Models::new(ModelParts {
         api: models.api,
         client: models.client,
@@ -140,8 +143,8 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         retry: RetryPolicy::default(),
     });
     let own = credentials.as_ref().map(Credentials::duplicate);
-    let models =
-        Rc::new(ModelDesk::new(models, Rc::clone(&parts), own, Rc::clone(&watch), Rc::clone(&audit), clock.clone()));
+    let voices = Voices { watch: Rc::clone(&watch), audit: Rc::clone(&audit), feed: Rc::clone(&feed) };
+    let models = Rc::new(ModelDesk::new(models, Rc::clone(&parts), own, voices, clock.clone()));
 
     let meter = Rc::new(Meter::new(clock.clone()));
     let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), Rc::clone(&meter), Rc::clone(&watch), Rc::clone(&audit)));
@@ -157,7 +160,9 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         executor: Rc::clone(&executor),
         running: RefCell::default(),
         models: Rc::clone(&models),
+        feed: Rc::clone(&feed),
     });
+    let told = executor.spawn(herald::tell(Rc::clone(&desk.unlocker), feed));
     let boot = executor.spawn(async move { unlocker.boot(by_itself).await });
     let uploads = executor.spawn(async move { models.finish_uploads().await });
     let watchdog = executor.spawn(systemd::watchdog());
@@ -176,6 +181,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     uploads.cancel().await;
     watchdog.cancel().await;
     shown.cancel().await;
+    told.cancel().await;
     audit.note(Event::AgentStopped, None, None);
     drop(lock);
     Ending::Asked

@@ -11,12 +11,19 @@ use super::unlocker::Pause;
 use super::watch::Watch;
 use crate::audit::{Audit, Event};
 use crate::cloud::{CloudError, Session};
-use crate::control::{self, CacheView, Outgoing, UploadAnswer, Wanted};
+use crate::control::{self, CacheView, Feed, Outgoing, UploadAnswer, Wanted};
 use crate::error::{Code, Report};
 use crate::limits::AWAY_PAUSE;
 use crate::net::Clock;
 use crate::resource::{self, Held, Model, Models, Outcome, ResourceError};
 use crate::secret::Credentials;
+
+/// Whom is told of what happens.
+pub(super) struct Voices {
+    pub(super) watch: Rc<Watch>,
+    pub(super) audit: Rc<Audit>,
+    pub(super) feed: Rc<Feed>,
+}
 
 /// Loads and uploads, for the desk.
 pub(super) struct ModelDesk {
@@ -24,8 +31,7 @@ pub(super) struct ModelDesk {
     parts: Rc<Parts>,
     /// What `[boot]` holds: as good as a log-in, for models.
     credentials: Option<Credentials>,
-    watch: Rc<Watch>,
-    audit: Rc<Audit>,
+    voices: Voices,
     clock: Clock,
     /// However many ask at once, one logs in.
     gate: Mutex<()>,
@@ -41,8 +47,7 @@ impl ModelDesk {
         models: Rc<Models>,
         parts: Rc<Parts>,
         credentials: Option<Credentials>,
-        watch: Rc<Watch>,
-        audit: Rc<Audit>,
+        voices: Voices,
         clock: Clock,
     ) -> Self {
         let told = Rc::clone(&models);
@@ -51,8 +56,7 @@ impl ModelDesk {
             models,
             parts,
             credentials,
-            watch,
-            audit,
+            voices,
             clock,
             gate: Mutex::new(()),
             away_until: Cell::default(),
@@ -82,7 +86,7 @@ impl ModelDesk {
             (ResourceError::Offline { cause: None, .. }, Some(failed)) => {
                 Report { next: Report::of(&error).next, ..failed }
             }
-            _ => told("load", self.watch.explain(Report::of(&error))),
+            _ => self.told("load", self.voices.watch.explain(Report::of(&error))),
         })
     }
 
@@ -91,10 +95,10 @@ impl ModelDesk {
         let session = self.session().await?;
         let user = session.user().id;
         match self.models.upload(session).await {
-            Ok(incoming) => Ok(Arriving { incoming, audit: Rc::clone(&self.audit), user }),
+            Ok(incoming) => Ok(Arriving { incoming, audit: Rc::clone(&self.voices.audit), feed: Rc::clone(&self.voices.feed), user }),
             Err(error) => {
-                let report = told("upload", self.watch.explain(Report::of(&error)));
-                self.audit.note(Event::UploadRefused, Some(&user), Some(report.code));
+                let report = self.told("upload", self.voices.watch.explain(Report::of(&error)));
+                self.voices.audit.note(Event::UploadRefused, Some(&user), Some(report.code));
                 Err(report)
             }
         }
@@ -183,8 +187,14 @@ impl ModelDesk {
         self.models.stop().await;
     }
 
+    /// For the log, for who follows, and for the client.
+    fn told(&self, what: &str, report: Report) -> Report {
+        self.voices.feed.error(&report);
+        told(what, report)
+    }
+
     fn note_log_in(&self, session: &Session) {
-        self.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
+        self.voices.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
     }
 
     fn failed(&self, error: &CloudError) -> Report {
@@ -192,7 +202,7 @@ impl ModelDesk {
         if resource::is_unreachable(error) {
             self.away_until.set(self.clock.now() + AWAY_PAUSE);
         } else {
-            self.audit.note(Event::LoginRefused, None, Some(report.code));
+            self.voices.audit.note(Event::LoginRefused, None, Some(report.code));
             self.refusal.replace(Some((self.clock.now() + AWAY_PAUSE, report.clone())));
         }
         log::warn!("no log-in for a model: {} ({})", report.message, report.code);
@@ -217,6 +227,7 @@ impl Outgoing for Leaving {
 pub(super) struct Arriving {
     incoming: resource::Incoming,
     audit: Rc<Audit>,
+    feed: Rc<Feed>,
     user: String,
 }
 
@@ -226,18 +237,21 @@ impl control::Incoming for Arriving {
     }
 
     async fn finish(self, wanted: Wanted) -> Result<UploadAnswer, Report> {
-        let Self { incoming, audit, user } = self;
+        let Self { incoming, audit, feed, user } = self;
         match incoming.finish(wanted.folder, wanted.name).await {
             Ok(Outcome::Published) => {
                 audit.note(Event::UploadPublished, Some(&user), None);
+                feed.note("a model was uploaded, and the cloud has it");
                 Ok(UploadAnswer::Published)
             }
             Ok(Outcome::Accepted) => {
                 audit.note(Event::UploadAccepted, Some(&user), None);
+                feed.note("a model was taken in; the board sends it when the cloud answers again");
                 Ok(UploadAnswer::Accepted)
             }
             Err(error) => {
                 let report = told("upload", Report::of(&error));
+                feed.error(&report);
                 audit.note(Event::UploadRefused, Some(&user), Some(report.code));
                 Err(report)
             }

@@ -101,8 +101,9 @@ impl Board {
         let watch = Rc::new(Watch::of(&fixed_board(), dir.path().to_owned(), Ok(None)));
         let meter = Rc::new(Meter::new(Clock::manual()));
         let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&watch), Rc::clone(&audit)));
-        let models =
-            ModelDesk::new(models, Rc::clone(&parts), None, Rc::clone(&watch), Rc::clone(&audit), Clock::boot());
+        let feed = Rc::new(Feed::new());
+        let voices = Voices { watch: Rc::clone(&watch), audit: Rc::clone(&audit), feed: Rc::clone(&feed) };
+        let models = ModelDesk::new(models, Rc::clone(&parts), None, voices, Clock::boot());
         let models = Rc::new(models);
         let desk = Desk {
             board: "test".into(),
@@ -115,6 +116,7 @@ impl Board {
             executor: Rc::clone(&executor),
             running: RefCell::default(),
             models,
+            feed,
         };
         Self { dir, desk, executor }
     }

@@ -44,6 +44,7 @@ pub(super) enum Command {
     Wait(WaitOptions),
     Cache(CacheOptions),
     Trust(TrustOptions),
+    Errors(ErrorsOptions),
     Seal(SealOptions),
     Verify(VerifyOptions),
     Inspect(InspectOptions),
@@ -111,8 +112,21 @@ pub(super) struct WaitOptions {
     pub(super) fails_on_error: bool,
 }
 
-const COMMANDS: [&str; 12] =
-    ["run", "status", "unlock", "wait", "plan", "cache", "trust", "fingerprint", "config", "seal", "verify", "inspect"];
+const COMMANDS: [&str; 13] = [
+    "run",
+    "status",
+    "unlock",
+    "wait",
+    "plan",
+    "cache",
+    "trust",
+    "errors",
+    "fingerprint",
+    "config",
+    "seal",
+    "verify",
+    "inspect",
+];
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Wrong> {
@@ -134,6 +148,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             "plan" => plan(parser),
             "cache" => cache(parser),
             "trust" => trust::parse(parser),
+            "errors" => errors::parse(parser),
             "seal" => sealing::seal(parser),
             "verify" => sealing::verify(parser),
             "inspect" => sealing::inspect(parser),

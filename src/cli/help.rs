@@ -12,6 +12,7 @@ Commands:
   wait         return when the board is ready
   plan         what an unlock would send to the engine, without doing it
   cache        list, verify or evict what is cached of models
+  errors       what an error code means, why it most likely came, what to do next
   trust        what this board has seen of seals; lets an older archive in
   fingerprint  the facts this board is recognised by
   config       the configuration in effect, and where each value came from
@@ -116,6 +117,16 @@ The agent looks at it with the next unlock.
 Examples:
   azaion-loader trust
   azaion-loader trust allow 1790000000";
+
+pub(super) const ERRORS: &str = "\
+azaion-loader errors: what an error code means, why it most likely came, what to do next
+
+  CODE            all that there is to say about this code; without it, a line for each code
+  --markdown      the whole catalogue as docs/ERRORS.md has it
+
+Examples:
+  azaion-loader errors
+  azaion-loader errors api_tls";
 
 pub(super) const FINGERPRINT: &str = "\
 azaion-loader fingerprint: the facts this board is recognised by, where each was read, the text they make, and its hash

@@ -8,6 +8,7 @@ mod args;
 mod board;
 mod cache;
 mod client;
+mod errors;
 mod follow;
 mod help;
 mod meter;
@@ -89,6 +90,7 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Command::Plan(options) => plan::run(options, screen),
         Command::Unlock(options) => unlock::run(options, screen),
         Command::Wait(options) => wait::run(&options, screen),
+        Command::Errors(options) => errors::run(&options, screen),
         Command::Trust(options) => trust::run(options, screen),
         Command::Seal(options) => seal::write::run(&options, screen),
         Command::Verify(options) => seal::verify::run(&options, screen),

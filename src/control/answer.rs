@@ -32,6 +32,7 @@ pub(super) enum Media {
     Json,
     Plain,
     Bytes,
+    Events,
 }
 
 impl Media {
@@ -57,6 +58,7 @@ impl Media {
             Self::Json => "application/json",
             Self::Plain => "text/plain; charset=utf-8",
             Self::Bytes => "application/octet-stream",
+            Self::Events => "text/event-stream",
         }
     }
 }
@@ -221,7 +223,7 @@ impl fmt::Display for Extent {
 }
 
 /// The first bytes of `text` that fit, whole characters only, control characters as spaces.
-fn cut<const N: usize>(text: &str) -> Text<N> {
+pub(super) fn cut<const N: usize>(text: &str) -> Text<N> {
     let mut kept = Text::new();
     for character in text.chars() {
         if kept.push(if character.is_control() { ' ' } else { character }).is_err() {

@@ -92,9 +92,19 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
     let mut body = Body::new(wire, head.framing, head.expects_continue, port.patience);
     let outcome = match answer(port, &head, &mut body, peer, seat).await {
         Ok(Outcome::Whole(answer)) => Ok(answer),
-        Ok(Outcome::Model(model)) => {
+        Ok(outcome @ (Outcome::Model(_) | Outcome::Events(_))) => {
             let closing = head.closing || count == REQUESTS_PER_CONNECTION || seat.is_closing();
-            match Box::pin(stream::send(body.wire(), model, head.old, closing, port.patience.write)).await {
+            let (wire, old, patience) = (body.wire(), head.old, port.patience.write);
+            let sent = match outcome {
+                Outcome::Model(model) => Box::pin(stream::send(wire, model, Media::Bytes, old, closing, patience)).await,
+                Outcome::Events(events) => {
+                    // Who follows waits most of the time: the seat is the first that is given to somebody else.
+                    seat.now_at(Phase::Idle);
+                    Box::pin(stream::send(wire, events, Media::Events, old, closing, patience)).await
+                }
+                Outcome::Whole(_) => Ok(()),
+            };
+            match sent {
                 Ok(()) if closing || seat.is_closing() => return Next::Drain,
                 Ok(()) => return Next::Request,
                 Err(Cut::Refused(refusal)) => Err(refusal.into()),

@@ -2,6 +2,9 @@
 //!
 //! The agent implements [`Desk`]; the port never reaches past it. A view must never hold a secret or a path.
 
+use std::rc::Rc;
+
+use super::feed::Feed;
 use crate::error::Report;
 use crate::name::{Folder, ResourceName};
 use crate::secret::Credentials;
@@ -15,6 +18,12 @@ pub trait Desk {
 
     /// What `GET /unlock/status` shows.
     fn unlock_status(&self) -> UnlockView;
+
+    /// Ends when the unlock is in another state than it is in now.
+    async fn unlock_turns(&self);
+
+    /// What happens on the board.
+    fn feed(&self) -> Rc<Feed>;
 
     /// Tries the credentials with the Resource API and holds them if they are right.
     ///

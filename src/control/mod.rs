@@ -17,6 +17,7 @@ mod body;
 mod clients;
 mod connection;
 mod desk;
+mod feed;
 mod form;
 mod guard;
 mod head;
@@ -42,6 +43,7 @@ pub use desk::{
     CacheView, Desk, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
     Wanted,
 };
+pub use feed::{Feed, Topic};
 pub use guard::Guard;
 pub use listen::{BindError, Listener};
 

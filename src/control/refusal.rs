@@ -55,6 +55,8 @@ pub(super) enum Refusal {
     NotJson(Shape, String),
     /// JSON or a form without what the call needs; the text names the field.
     Field(Shape, String),
+    /// A value of the query that cannot be; its name.
+    Query(&'static str),
     /// A name or a folder that CONTRACT section 5 does not allow.
     Name(NameRefused),
     /// An upload that cannot be read.
@@ -115,6 +117,7 @@ impl Refusal {
             | Self::Method { .. }
             | Self::NotJson(..)
             | Self::Field(..)
+            | Self::Query(_)
             | Self::Name(_)
             | Self::Upload(_)
             | Self::FormTooLong
@@ -155,6 +158,7 @@ impl fmt::Display for Refusal {
             Self::Method { allow } => write!(f, "this path takes {allow} only"),
             Self::NotJson(_, what) => write!(f, "the body cannot be read: {what}"),
             Self::Field(_, what) => write!(f, "the body is not complete: {what}"),
+            Self::Query(name) => write!(f, "{name} in the query is not a number that can be"),
             Self::Name(refused) => write!(f, "{refused}"),
             Self::Upload(what) => write!(f, "the upload cannot be read: {what}"),
             Self::FormTooLong => f.write_str("the form holds too much besides the file"),
@@ -181,7 +185,7 @@ impl Explain for Refusal {
             Self::MediaType => Code::MediaTypeRefused,
             Self::Route => Code::RouteUnknown,
             Self::Method { .. } => Code::MethodNotAllowed,
-            Self::Field(..) => Code::RequestInvalid,
+            Self::Field(..) | Self::Query(_) => Code::RequestInvalid,
             Self::Name(_) => Code::NameInvalid,
             Self::Desk(report) => report.code,
         }
@@ -201,9 +205,10 @@ impl Explain for Refusal {
             Self::Token => "send the header Authorization: Bearer with the token of [control] token_file",
             Self::Peer => "call as root or as the agent's user, or add the user to [control] allow_uids",
             Self::MediaType => "send the header Content-Type: application/json",
-            Self::Route => "call /health, /status, /login, /unlock, /unlock/status, /load/{name} or /upload/{name}",
+            Self::Route => "call /health, /status, /events, /login, /unlock, /unlock/status, /load/{name} or /upload/{name}",
             Self::Method { .. } => "repeat the call with a method that the Allow header names",
             Self::NotJson(shape, _) | Self::Field(shape, _) => shape.next_step(),
+            Self::Query(_) => "give wait as 0 to 60 whole seconds, and since as the id of an event",
             Self::Name(NameRefused::Folder) => "give the folder as it was uploaded to, or none",
             Self::Name(_) => "call /load/{name} or /upload/{name} with a name that is percent-encoded once",
             Self::Upload(_) | Self::FormTooLong => Shape::Upload.next_step(),

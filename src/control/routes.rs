@@ -1,10 +1,13 @@
 //! The table of calls, and what each does with the desk behind the port (CONTRACT section 6).
 
 use std::fmt;
+use std::time::Duration;
 
 use http::Method;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use smol::Timer;
+use smol::future::or;
 use zeroize::Zeroize;
 
 use super::answer::Answer;
@@ -12,12 +15,13 @@ use super::body::{Body, Broken};
 use super::clients::{Phase, Seat};
 use super::connection::Port;
 use super::desk::{Desk, UnlockAnswer};
+use super::feed::Follower;
 use super::head::Head;
 use super::refusal::{Refusal, Shape};
 use super::stream::Streamed;
 use super::{load, upload};
 use crate::json::{self, JsonRefused};
-use crate::limits::JSON_BODY_BYTES;
+use crate::limits::{JSON_BODY_BYTES, LONG_POLL_SECONDS};
 use crate::secret::{Credentials, SecretText};
 use crate::unlock::State;
 
@@ -29,6 +33,7 @@ pub(super) enum Call {
     Login,
     Unlock,
     UnlockStatus,
+    Events,
     Load,
     Upload,
 }
@@ -39,20 +44,23 @@ pub(super) enum Outcome<'p, M> {
     Whole(Answer),
     /// A model, to be sent piece after piece.
     Model(Box<Streamed<'p, M>>),
+    /// What happens, for as long as the client follows.
+    Events(Box<Follower>),
 }
 
-const ROUTES: [(&[&str], Call); 5] = [
+const ROUTES: [(&[&str], Call); 6] = [
     (&["health"], Call::Health),
     (&["status"], Call::Status),
     (&["login"], Call::Login),
     (&["unlock"], Call::Unlock),
     (&["unlock", "status"], Call::UnlockStatus),
+    (&["events"], Call::Events),
 ];
 
 impl Call {
     const fn takes_no_body(self) -> bool {
         match self {
-            Self::Health | Self::Status | Self::UnlockStatus => true,
+            Self::Health | Self::Status | Self::UnlockStatus | Self::Events => true,
             Self::Login | Self::Unlock | Self::Load | Self::Upload => false,
         }
     }
@@ -76,6 +84,8 @@ impl Call {
             Self::Health | Self::Status | Self::UnlockStatus => {
                 (head.method == Method::GET || head.method == Method::HEAD, "GET, HEAD")
             }
+            // Its head alone would have to be waited for without an end.
+            Self::Events => (head.method == Method::GET, "GET"),
             Self::Login | Self::Unlock | Self::Load => (head.method == Method::POST, "POST"),
             Self::Upload => (head.method == Method::POST || head.method == Method::PUT, "POST, PUT"),
         };
@@ -97,7 +107,17 @@ impl Call {
         let answer = match self {
             Self::Health => Answer::healthy(),
             Self::Status => Answer::status(&port.desk.status()),
-            Self::UnlockStatus => Answer::unlock(&port.desk.unlock_status()),
+            Self::UnlockStatus => {
+                if let Some(wait) = seconds(head)? {
+                    seat.now_at(Phase::Idle);
+                    settled_within(port, body, wait).await?;
+                }
+                Answer::unlock(&port.desk.unlock_status())
+            }
+            Self::Events => {
+                let seen = number(head, "since")?.unwrap_or_default();
+                return Ok(Outcome::Events(Box::new(Follower::new(port.desk.feed(), seen))));
+            }
             Self::Load => return Ok(Outcome::Model(Box::pin(load::open(port, head, body, seat)).await?)),
             Self::Upload => Box::pin(upload::take(port, head, body, seat)).await?,
             Self::Login => {
@@ -121,6 +141,32 @@ impl Call {
         };
         Ok(Outcome::Whole(answer))
     }
+}
+
+/// A whole number in the query.
+fn number(head: &Head, name: &'static str) -> Result<Option<u64>, Refusal> {
+    let text = head.target.parameter(name).map_err(Refusal::Malformed)?;
+    let parsed = text.map(|text| text.parse().map_err(|_| Refusal::Query(name)));
+    parsed.transpose()
+}
+
+/// How long `GET /unlock/status` may wait.
+fn seconds(head: &Head) -> Result<Option<Duration>, Refusal> {
+    match number(head, "wait")? {
+        Some(seconds) if seconds > LONG_POLL_SECONDS => Err(Refusal::Query("wait")),
+        seconds => Ok(seconds.map(Duration::from_secs)),
+    }
+}
+
+/// Waits, while an unlock runs, until it is in another state. The client's leaving ends it.
+async fn settled_within<D: Desk>(port: &Port<D>, body: &mut Body<'_>, wait: Duration) -> Result<(), Broken> {
+    if !port.desk.unlock_status().state.is_running() {
+        return Ok(());
+    }
+    let turns = or(port.desk.unlock_turns(), async {
+        Timer::after(wait).await;
+    });
+    body.wire().unless_gone(turns).await.ok_or(Broken::Gone)
 }
 
 /// Whether an unlock in this state tries the credentials that come with the request. Where it does not, asking again
@@ -236,12 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_a_number_of_seconds_within_its_bound() {
+        let wait = |query: &str| {
+            let head = format!("GET /unlock/status{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+            seconds(&Head::parse(head.as_bytes()).expect("plain"))
+        };
+        assert_eq!(wait(""), Ok(None));
+        assert_eq!(wait("?wait=0"), Ok(Some(Duration::ZERO)));
+        assert_eq!(wait("?wait=60"), Ok(Some(Duration::from_mins(1))));
+        for query in ["?wait=61", "?wait=-1", "?wait=1.5", "?wait=", "?wait=9999999999999999999999"] {
+            assert_eq!(wait(query), Err(Refusal::Query("wait")), "{query}");
+        }
+    }
+
+    #[test]
     fn every_call_is_found_by_its_path_and_method() {
         assert_eq!(find("GET", "/health?x=1"), Ok(Call::Health));
         assert_eq!(find("HEAD", "/status"), Ok(Call::Status));
         assert_eq!(find("POST", "/login"), Ok(Call::Login));
         assert_eq!(find("POST", "/un%6cock"), Ok(Call::Unlock));
         assert_eq!(find("GET", "/unlock/status"), Ok(Call::UnlockStatus));
+        assert_eq!(find("GET", "/events?since=3"), Ok(Call::Events));
+        assert_eq!(find("HEAD", "/events"), Err(Refusal::Method { allow: "GET" }));
         for method in ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", "post", "X"] {
             assert_eq!(find(method, "/login"), Err(Refusal::Method { allow: "POST" }), "{method}");
         }

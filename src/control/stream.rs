@@ -23,7 +23,17 @@ pub(super) struct Streamed<'p, M> {
     pub(super) _turn: SemaphoreGuard<'p>,
 }
 
-/// Why a model was not sent to its end.
+impl<M: Outgoing> Outgoing for Streamed<'_, M> {
+    fn length(&self) -> Option<u64> {
+        self.model.length()
+    }
+
+    async fn next(&mut self) -> Result<Option<&[u8]>, Report> {
+        self.model.next().await
+    }
+}
+
+/// Why a stream was not sent to its end.
 #[derive(Debug)]
 pub(super) enum Cut {
     /// Nothing was sent: the client is told.
@@ -32,18 +42,18 @@ pub(super) enum Cut {
     Lost,
 }
 
-/// Sends `streamed` to its end. `old` is for a client of HTTP/1.0, `closing` tells that nothing follows.
+/// Sends `model` to its end. `old` is for a client of HTTP/1.0, `closing` tells that nothing follows.
 ///
 /// # Errors
 /// [`Cut`]; after [`Cut::Lost`] the connection is of no more use.
 pub(super) async fn send<M: Outgoing>(
     wire: &mut Wire,
-    mut streamed: Box<Streamed<'_, M>>,
+    mut model: Box<M>,
+    media: Media,
     old: bool,
     closing: bool,
     patience: Duration,
 ) -> Result<(), Cut> {
-    let model = &mut streamed.model;
     let length = model.length();
     if old && length.is_none() {
         // Its end would be the connection's end, and that a cut looks like.
@@ -51,7 +61,7 @@ pub(super) async fn send<M: Outgoing>(
     }
     let first = wire.unless_gone(model.next()).await.ok_or(Cut::Lost)?;
     let mut piece = first.map_err(|report| Cut::Refused(Refusal::Desk(report)))?;
-    let head = head(200, Media::Bytes, length.map_or(Extent::Chunked, Extent::Length), None, closing);
+    let head = head(200, media, length.map_or(Extent::Chunked, Extent::Length), None, closing);
     let mut head = head.as_bytes();
     let mut left = length;
     loop {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod calls;
+mod follow;
 mod load;
 mod upload;
 
@@ -41,6 +42,9 @@ struct FakeDesk {
     shelf: Shelf,
     /// Where `upload` puts what it gets.
     inbox: Inbox,
+    /// Told when the state was set.
+    turned: event_listener::Event,
+    feed: Rc<Feed>,
 }
 
 impl FakeDesk {
@@ -53,6 +57,8 @@ impl FakeDesk {
             begun,
             shelf: Shelf::default(),
             inbox: Inbox::default(),
+            turned: event_listener::Event::new(),
+            feed: Rc::default(),
         }
     }
 }
@@ -74,6 +80,14 @@ impl Desk for FakeDesk {
 
     fn unlock_status(&self) -> UnlockView {
         UnlockView { state: self.state.get(), error: None, progress: Progress::default() }
+    }
+
+    async fn unlock_turns(&self) {
+        self.turned.listen().await;
+    }
+
+    fn feed(&self) -> Rc<Feed> {
+        Rc::clone(&self.feed)
     }
 
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {

@@ -109,5 +109,20 @@ pub const SHOWN_NAME_BYTES: usize = 128;
 /// Notes that `/status` shows; the first ones win.
 pub const SHOWN_NOTES: usize = 8;
 
+/// Events that a client who begins to follow is told of.
+pub const EVENTS_KEPT: usize = 64;
+
+/// The text of an event, and its next step.
+pub const EVENT_TEXT_BYTES: usize = 384;
+
+/// A follower to whom nothing was said for this long is told that the board is still there.
+pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The pace of progress among the events.
+pub const EVENT_PROGRESS: Duration = Duration::from_secs(1);
+
+/// The longest `wait` of `GET /unlock/status`.
+pub const LONG_POLL_SECONDS: u64 = 60;
+
 /// Any answer's JSON: all of the above with every byte escaped as two, and the field names.
 pub const ANSWER_BYTES: usize = 8 * 1024;

@@ -1,0 +1,99 @@
+//! `/events` and the wait of `/unlock/status`: told at once, let go when somebody needs the seat, ended with the port.
+
+use super::*;
+use crate::control::Topic;
+
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut text = String::new();
+    let mut piece = [0; 1024];
+    while !text.contains(wanted) {
+        let read = stream.read(&mut piece).await.expect("open");
+        assert_ne!(read, 0, "the port closed before {wanted}: {text}");
+        text.push_str(str::from_utf8(&piece[..read]).expect("text"));
+    }
+    text
+}
+
+#[test]
+fn who_follows_is_told_what_was_and_what_comes_and_not_what_it_has_seen() {
+    with_default_port(async |port| {
+        port.desk.feed.note("before");
+        let mut stream = port.connect().await;
+        stream.write_all(request("GET", "/events", "").as_bytes()).await.expect("taken");
+        let text = read_until(&mut stream, "before").await;
+        assert!(text.contains("Content-Type: text/event-stream\r\n") && text.contains("Cache-Control: no-store\r\n"));
+        port.desk.feed.note("after");
+        read_until(&mut stream, "after").await;
+
+        let mut again = port.connect().await;
+        again.write_all(request("GET", "/events?since=1", "").as_bytes()).await.expect("taken");
+        let text = read_until(&mut again, "after").await;
+        assert!(!text.contains("before"), "{text}");
+        for query in ["?since=x", "?since=", "?since=-1"] {
+            assert_eq!(port.call("GET", &format!("/events{query}"), "").await.status, 422, "{query}");
+        }
+        // Its end is the connection's end; a client of HTTP/1.0 could not tell it from a cut.
+        assert!(port.talk("GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n").await.contains(" 505 "));
+    });
+}
+
+#[test]
+fn the_port_ends_without_waiting_for_who_follows() {
+    with_default_port(async |port| {
+        let mut stream = port.connect().await;
+        stream.write_all(request("GET", "/events", "").as_bytes()).await.expect("taken");
+        read_until(&mut stream, "following").await;
+        port.shutdown.close();
+        port.ended.await;
+        let mut rest = Vec::new();
+        let _cut_or_closed = stream.read_to_end(&mut rest).await;
+        assert!(!String::from_utf8_lossy(&rest).ends_with("0\r\n\r\n"), "a stream that is cut does not end cleanly");
+    });
+}
+
+#[test]
+fn who_follows_gives_its_seat_to_who_asks() {
+    with_seats(1, Guard::default(), Patience::default(), async |port| {
+        let mut stream = port.connect().await;
+        stream.write_all(request("GET", "/events", "").as_bytes()).await.expect("taken");
+        read_until(&mut stream, "following").await;
+        assert_eq!(port.call("GET", "/health", "").await.status, 200);
+    });
+}
+
+#[test]
+fn a_wait_ends_with_the_next_state_or_with_its_time_and_is_none_at_rest() {
+    with_default_port(async |port| {
+        assert_eq!(port.call("GET", "/unlock/status?wait=60", "").await.status, 200, "idle: answered at once");
+        port.desk.state.set(State::LoadingImages);
+        let reply = port.call("GET", "/unlock/status?wait=0", "").await;
+        assert!(reply.body.contains("loading_images"), "{reply:?}");
+
+        let mut stream = port.connect().await;
+        stream.write_all(request("GET", "/unlock/status?wait=60", "").as_bytes()).await.expect("taken");
+        // The port is known to wait once a later client was answered and this one was not.
+        assert_eq!(port.call("GET", "/health", "").await.status, 200);
+        while port.desk.turned.total_listeners() == 0 {
+            smol::future::yield_now().await;
+        }
+        port.desk.state.set(State::Ready);
+        port.desk.turned.notify(usize::MAX);
+        let text = read_until(&mut stream, "}}").await;
+        assert!(text.contains(r#""state":"ready""#), "{text}");
+        assert_eq!(port.call("GET", "/unlock/status?wait=61", "").await.status, 422);
+    });
+}
+
+#[test]
+fn every_topic_is_an_event_of_its_name() {
+    with_default_port(async |port| {
+        let view = |state| UnlockView { state, error: None, progress: Progress::default() };
+        port.desk.feed.unlock(Topic::State, &view(State::Ready));
+        port.desk.feed.error(&Report { code: Code::NoSpace, message: "full".into(), next: "free some".into() });
+        let mut stream = port.connect().await;
+        stream.write_all(request("GET", "/events", "").as_bytes()).await.expect("taken");
+        let text = read_until(&mut stream, "free some").await;
+        assert!(text.contains("event: state\ndata: {"), "{text}");
+        assert!(text.contains(" error: full; next: free some\n"), "{text}");
+    });
+}
