@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 
 use azaion_loader::config::Listen;
-use azaion_loader::control::{Feed, 
-    Desk, Guard, Incoming, Listener, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView, Wanted,
-    serve,
+use azaion_loader::control::{
+    Desk, Feed, Guard, Incoming, Listener, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
+    Wanted, serve,
 };
 use azaion_loader::error::{Code, Report};
 use azaion_loader::limits::{JSON_BODY_BYTES, PIECE_BYTES};

@@ -95,7 +95,12 @@ impl ModelDesk {
         let session = self.session().await?;
         let user = session.user().id;
         match self.models.upload(session).await {
-            Ok(incoming) => Ok(Arriving { incoming, audit: Rc::clone(&self.voices.audit), feed: Rc::clone(&self.voices.feed), user }),
+            Ok(incoming) => Ok(Arriving {
+                incoming,
+                audit: Rc::clone(&self.voices.audit),
+                feed: Rc::clone(&self.voices.feed),
+                user,
+            }),
             Err(error) => {
                 let report = self.told("upload", self.voices.watch.explain(Report::of(&error)));
                 self.voices.audit.note(Event::UploadRefused, Some(&user), Some(report.code));

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::errors::{self, ErrorsOptions};
 use super::help;
 use super::target::Port;
 use super::trust::{self, TrustOptions};
@@ -19,7 +20,7 @@ use crate::config::Source;
 use crate::config::keys::nearest;
 use crate::name::{Folder, ResourceName};
 
-pub(super) use options::Options;
+pub(super) use options::{Item, Options};
 pub(super) use sealing::{InspectOptions, SealOptions, Sealed, VerifyOptions};
 pub(super) use wrong::Wrong;
 

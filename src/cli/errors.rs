@@ -2,7 +2,7 @@
 
 use lexopt::Parser;
 
-use super::args::{Command, Options, Parsed, Wrong};
+use super::args::{Command, Item, Options, Parsed, Wrong};
 use super::screen::Screen;
 use super::{Failure, exit, help};
 use crate::config::keys::nearest;
@@ -22,20 +22,13 @@ pub(super) enum ErrorsOptions {
 }
 
 pub(super) fn parse(parser: Parser) -> Result<Parsed, Wrong> {
-    let mut parser = parser;
+    let mut options = Options { parser, command: COMMAND, known: &["--markdown", "--help"] };
     let mut wanted = None;
-    while let Some(argument) =
-        parser.next().map_err(|error| Wrong::Shape { command: COMMAND, said: error.to_string() })?
-    {
-        let next = match &argument {
-            lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(Parsed::Text(help::ERRORS)),
-            lexopt::Arg::Long("markdown") => ErrorsOptions::Markdown,
-            lexopt::Arg::Value(code) => ErrorsOptions::One(code.to_string_lossy().into_owned()),
-            other => {
-                let name = super::args::spelt(other);
-                let options = Options { parser, command: COMMAND, known: &["--markdown", "--help"] };
-                return Err(options.known_option(name).err().unwrap_or(Wrong::NoCommand));
-            }
+    while let Some(item) = options.item()? {
+        let next = match item {
+            Item::Option("--markdown") => ErrorsOptions::Markdown,
+            Item::Option(_) => return Ok(Parsed::Text(help::ERRORS)),
+            Item::Word(code) => ErrorsOptions::One(code.to_string_lossy().into_owned()),
         };
         if wanted.replace(next).is_some() {
             return Err(Wrong::Together { command: COMMAND, what: "only one code, or --markdown" });

@@ -153,7 +153,9 @@ impl Answer {
     pub(super) fn refusal(refusal: &Refusal, media: Media) -> Self {
         let report = refusal.report();
         let mut answer = match media {
-            Media::Json | Media::Bytes => Self::json(refusal.status(), &ErrorWire { error: ReportWire::of(&report) }),
+            Media::Json | Media::Bytes | Media::Events => {
+                Self::json(refusal.status(), &ErrorWire { error: ReportWire::of(&report) })
+            }
             Media::Plain => {
                 let wire = ReportWire::of(&report);
                 let body = format!("{}: {}\nnext: {}\n", wire.code, wire.message, wire.next).into_bytes();

@@ -96,7 +96,9 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
             let closing = head.closing || count == REQUESTS_PER_CONNECTION || seat.is_closing();
             let (wire, old, patience) = (body.wire(), head.old, port.patience.write);
             let sent = match outcome {
-                Outcome::Model(model) => Box::pin(stream::send(wire, model, Media::Bytes, old, closing, patience)).await,
+                Outcome::Model(model) => {
+                    Box::pin(stream::send(wire, model, Media::Bytes, old, closing, patience)).await
+                }
                 Outcome::Events(events) => {
                     // Who follows waits most of the time: the seat is the first that is given to somebody else.
                     seat.now_at(Phase::Idle);

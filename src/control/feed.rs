@@ -100,7 +100,14 @@ impl Feed {
         self.say(Topic::Note, text, None, None, None);
     }
 
-    fn say(&self, topic: Topic, text: &str, state: Option<&'static str>, percent: Option<u64>, report: Option<&Report>) {
+    fn say(
+        &self,
+        topic: Topic,
+        text: &str,
+        state: Option<&'static str>,
+        percent: Option<u64>,
+        report: Option<&Report>,
+    ) {
         let stamp = Stamp::now();
         let text = cut::<EVENT_TEXT_BYTES>(text);
         let next = report.map(|report| cut::<EVENT_TEXT_BYTES>(&report.next));
@@ -264,7 +271,8 @@ mod tests {
         let block = next(&mut follower).expect("an event");
         let first = block.lines().next().expect("a line");
         assert!(
-            first.ends_with("progress: loading images, 43 %, 1 of 4 images, 61.2 MB/s, 9 s left") && first.starts_with(": "),
+            first.ends_with("progress: loading images, 43 %, 1 of 4 images, 61.2 MB/s, 9 s left")
+                && first.starts_with(": "),
             "{block}"
         );
         let data = block.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use lexopt::{Arg, Parser};
+use lexopt::Parser;
 
-use super::{Command, Options, Parsed, Wrong, help, spelt};
+use super::{Command, Item, Options, Parsed, Wrong, help};
 use crate::seal::SealName;
 
 /// What `seal` seals.
@@ -46,28 +46,6 @@ pub(in super::super) struct InspectOptions {
     pub(in super::super) as_json: bool,
 }
 
-/// An option by its long name, or something that is none.
-enum Given {
-    Option(&'static str),
-    File(PathBuf),
-}
-
-impl Options {
-    fn next_or_file(&mut self) -> Result<Option<Given>, Wrong> {
-        let command = self.command;
-        let argument = self.parser.next().map_err(|error| Wrong::Shape { command, said: error.to_string() })?;
-        match argument {
-            None => Ok(None),
-            Some(Arg::Value(file)) => Ok(Some(Given::File(file.into()))),
-            Some(Arg::Short('h')) => self.known_option("--help".to_owned()).map(Given::Option).map(Some),
-            Some(other) => {
-                let name = spelt(&other);
-                self.known_option(name).map(Given::Option).map(Some)
-            }
-        }
-    }
-}
-
 /// Takes the one file that a command is about.
 fn take(command: &'static str, file: PathBuf, into: &mut Option<PathBuf>) -> Result<(), Wrong> {
     if into.is_some() {
@@ -85,21 +63,21 @@ pub(super) fn seal(parser: Parser) -> Result<Parsed, Wrong> {
     let together = |what| Wrong::Together { command: COMMAND, what };
     let (mut key_fragment, mut tar, mut out, mut existing) = (None, None, None, None);
     let (mut name, mut version, mut forces) = ("images".to_owned(), None, false);
-    while let Some(given) = options.next_or_file()? {
+    while let Some(given) = options.item()? {
         match given {
-            Given::File(file) => take(COMMAND, file, &mut tar)?,
-            Given::Option("--key-fragment") => key_fragment = Some(options.path()?),
-            Given::Option("--out") => out = Some(options.path()?),
-            Given::Option("--existing") => existing = Some(options.path()?),
-            Given::Option("--name") => name = options.text()?,
-            Given::Option("--version") => {
+            Item::Word(file) => take(COMMAND, file.into(), &mut tar)?,
+            Item::Option("--key-fragment") => key_fragment = Some(options.path()?),
+            Item::Option("--out") => out = Some(options.path()?),
+            Item::Option("--existing") => existing = Some(options.path()?),
+            Item::Option("--name") => name = options.text()?,
+            Item::Option("--version") => {
                 let text = options.text()?;
                 let allowed = "a whole number that grows from release to release";
                 let wrong = |text| Wrong::Value { command: COMMAND, option: "--version", text, allowed };
                 version = Some(text.parse().map_err(|_| wrong(text))?);
             }
-            Given::Option("--force") => forces = true,
-            Given::Option(_) => return Ok(Parsed::Text(help::SEAL)),
+            Item::Option("--force") => forces = true,
+            Item::Option(_) => return Ok(Parsed::Text(help::SEAL)),
         }
     }
     let allowed = "1 to 64 of a-z, 0-9, '.', '_', '-', a letter or a digit first";
@@ -125,14 +103,14 @@ pub(super) fn verify(parser: Parser) -> Result<Parsed, Wrong> {
     let together = |what| Wrong::Together { command: COMMAND, what };
     let (mut key_fragment, mut archive, mut seal, mut as_json) = (None, None, None, false);
     let mut publisher_keys = Vec::new();
-    while let Some(given) = options.next_or_file()? {
+    while let Some(given) = options.item()? {
         match given {
-            Given::File(file) => take(COMMAND, file, &mut archive)?,
-            Given::Option("--key-fragment") => key_fragment = Some(options.path()?),
-            Given::Option("--seal") => seal = Some(options.path()?),
-            Given::Option("--publisher-key") => publisher_keys.push(options.text()?),
-            Given::Option("--json") => as_json = true,
-            Given::Option(_) => return Ok(Parsed::Text(help::VERIFY)),
+            Item::Word(file) => take(COMMAND, file.into(), &mut archive)?,
+            Item::Option("--key-fragment") => key_fragment = Some(options.path()?),
+            Item::Option("--seal") => seal = Some(options.path()?),
+            Item::Option("--publisher-key") => publisher_keys.push(options.text()?),
+            Item::Option("--json") => as_json = true,
+            Item::Option(_) => return Ok(Parsed::Text(help::VERIFY)),
         }
     }
     let key_fragment = key_fragment.ok_or(together("say which key: --key-fragment FILE"))?;
@@ -145,13 +123,13 @@ pub(super) fn inspect(parser: Parser) -> Result<Parsed, Wrong> {
     let known = &["--key-fragment", "--chunks", "--json", "--help"];
     let mut options = Options { parser, command: COMMAND, known };
     let (mut key_fragment, mut path, mut reads_chunks, mut as_json) = (None, None, false, false);
-    while let Some(given) = options.next_or_file()? {
+    while let Some(given) = options.item()? {
         match given {
-            Given::File(file) => take(COMMAND, file, &mut path)?,
-            Given::Option("--key-fragment") => key_fragment = Some(options.path()?),
-            Given::Option("--chunks") => reads_chunks = true,
-            Given::Option("--json") => as_json = true,
-            Given::Option(_) => return Ok(Parsed::Text(help::INSPECT)),
+            Item::Word(file) => take(COMMAND, file.into(), &mut path)?,
+            Item::Option("--key-fragment") => key_fragment = Some(options.path()?),
+            Item::Option("--chunks") => reads_chunks = true,
+            Item::Option("--json") => as_json = true,
+            Item::Option(_) => return Ok(Parsed::Text(help::INSPECT)),
         }
     }
     let path = path.ok_or(Wrong::Together { command: COMMAND, what: "say which archive or seal" })?;

@@ -74,7 +74,7 @@ fn a_wait_ends_with_the_next_state_or_with_its_time_and_is_none_at_rest() {
         // The port is known to wait once a later client was answered and this one was not.
         assert_eq!(port.call("GET", "/health", "").await.status, 200);
         while port.desk.turned.total_listeners() == 0 {
-            smol::future::yield_now().await;
+            yield_now().await;
         }
         port.desk.state.set(State::Ready);
         port.desk.turned.notify(usize::MAX);
