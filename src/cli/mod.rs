@@ -52,8 +52,17 @@ pub mod exit {
     pub const ALREADY_RUNNING: u8 = 5;
 }
 
+/// A core file would hold passwords and keys: this process makes none, and nobody but root may look into it. Best effort:
+/// where the kernel refuses, systemd's `LimitCORE=0` stands.
+fn no_core_files() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let _refused = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _refused = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
 /// Does what the arguments (without the program's name) say; the exit code of the process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    no_core_files();
     let mut screen = Screen::of_process();
     match args::parse(arguments) {
         Ok(Parsed::Text(text)) => {
