@@ -172,7 +172,9 @@ impl Client {
         let sent = self.authorised(request).header("content-type", "application/json").send(form.as_bytes());
         let response = sent.map_err(|error| self.failed(error))?;
         let (head, body) = self.streamed(response)?.into_parts();
-        let length = body.content_length();
+        // Not what `Body` says of it: to that, a model of no bytes is none.
+        let length = head.headers.get(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
         if length.is_none() && !head.headers.contains_key(http::header::TRANSFER_ENCODING) {
             // Its end could not be told from a cut.
             return Err(ClientError::NotTheAgent { target: self.target.clone(), status: head.status.as_u16() });
