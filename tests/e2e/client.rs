@@ -65,7 +65,8 @@ fn a_model_goes_up_and_comes_back_whatever_it_is_called() {
     let port = agent.base.clone();
     assert_eq!(log_in(&port, EMAIL), format!("logged in as {EMAIL}, role ResourceUploader\n"));
     let to = board.path("loaded");
-    for (seed, name) in ["detector.onnx", "a b", "+", "%41", "модель 🚀.onnx", "...", "-o"].into_iter().enumerate() {
+    for (seed, name) in ["detector.onnx", "a b", "+", "%41", "модель 🚀.onnx", "...", "-o"].into_iter().enumerate()
+    {
         let bytes = noise(seed as u64 + 1, 300_000 * seed);
         let dir = board.path(&format!("from-{seed}"));
         std::fs::create_dir(&dir).expect("made");
@@ -83,12 +84,14 @@ fn a_model_goes_up_and_comes_back_whatever_it_is_called() {
     let bytes = noise(99, 3_000_000);
     let said = done(&run(&port, &["upload", "-", "--name", "piped", "--json"], &bytes));
     let said: Value = serde_json::from_str(&said).expect("one JSON object");
-    assert_eq!((&said["result"], &said["bytes"], &said["folder"]), (&json!("published"), &json!(3_000_000), &Value::Null));
+    assert_eq!(
+        (&said["result"], &said["bytes"], &said["folder"]),
+        (&json!("published"), &json!(3_000_000), &Value::Null)
+    );
     let output = run(&port, &["load", "piped", "-o", "-"], b"");
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stdout == bytes, "standard output is the model and nothing else");
     assert!(String::from_utf8_lossy(&output.stderr).contains("loaded piped  2.8 MiB in "), "{output:?}");
-    }
     assert_eq!(agent.terminate(), Some(0));
 }
 
