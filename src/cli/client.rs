@@ -54,6 +54,12 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// The answer to what was done.
+#[derive(Deserialize)]
+struct Done {
+    status: String,
+}
+
 /// `GET /unlock/status`. Fields of later versions are passed over.
 #[derive(Debug, Deserialize)]
 pub(super) struct UnlockStatus {
@@ -151,7 +157,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub(super) fn login(&self, credentials: &Credentials) -> Result<(), ClientError> {
-        self.post("/login", &login_body(credentials), CLIENT_ASKING).map(drop)
+        let answer = self.post("/login", &login_body(credentials), CLIENT_ASKING)?;
+        self.parse::<Done>(&answer).map(drop)
     }
 
     /// `GET /check`, as it came.
@@ -203,7 +210,11 @@ impl Client {
         }
         let request = request.config().timeout_await_100(Some(CLIENT_CONTINUE)).build();
         let answer = self.answer(request.send(SendBody::from_reader(body)))?;
-        Ok(if answer.status == http::StatusCode::ACCEPTED { Upload::Accepted } else { Upload::Published })
+        match self.parse::<Done>(&answer)?.status.as_str() {
+            "success" => Ok(Upload::Published),
+            "accepted" => Ok(Upload::Accepted),
+            _ => Err(ClientError::NotTheAgent { target: self.target.clone(), status: answer.status }),
+        }
     }
 
     /// `GET /events`, behind the event `since`.

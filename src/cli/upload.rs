@@ -223,7 +223,12 @@ mod tests {
         let (file, empty) = (dir.path().join("file"), dir.path().join("empty"));
         std::fs::write(&file, "bytes").expect("written");
         std::fs::write(&empty, "").expect("written");
-        let fake = Fake::answering(&[(200, r#"{"status":"success"}"#), (202, "{}"), (200, "{}")]);
+        let fake = Fake::answering(&[
+            (200, r#"{"status":"success"}"#),
+            (202, r#"{"status":"accepted"}"#),
+            (200, r#"{"status":"success"}"#),
+            (200, "<html>"),
+        ]);
         let said = uploaded(&fake, &given(&file), false).expect("published");
         assert!(said.contains("\npublished a b+  5 B in "), "{said}");
         let asked = fake.asked.recv().expect("asked");
@@ -248,6 +253,8 @@ mod tests {
         writer.join().expect("ours").expect("written");
         let asked = fake.asked.recv().expect("asked");
         assert!(asked.contains("transfer-encoding: chunked\r\n") && asked.contains("through a pipe"), "{asked}");
+        let failure = uploaded(&fake, &given(&file), false).expect_err("another server");
+        assert!(failure.said.contains("is not azaion-loader"), "{}", failure.said);
     }
 
     #[test]
