@@ -7,10 +7,15 @@
 mod args;
 mod board;
 mod cache;
+mod check;
 mod client;
+mod draft;
 mod errors;
+mod events;
 mod follow;
 mod help;
+mod load;
+mod login;
 mod meter;
 mod plan;
 mod prompt;
@@ -20,10 +25,12 @@ mod status;
 mod target;
 #[cfg(test)]
 mod testing;
+mod token;
 mod trust;
-mod unix;
 mod unlock;
+mod upload;
 mod wait;
+mod wire;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -95,10 +102,16 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
             Ok(exit::DONE)
         }
         Command::Fingerprint(options) => board::fingerprint(&options, screen),
-        Command::Status { port, as_json } => status::run(&port.client()?, as_json, screen),
+        Command::Status(options) => status::run(&options, screen),
+        Command::Login(options) => login::run(options, screen),
         Command::Plan(options) => plan::run(options, screen),
         Command::Unlock(options) => unlock::run(options, screen),
         Command::Wait(options) => wait::run(&options, screen),
+        Command::Load(options) => load::run(&options, screen),
+        Command::Upload(options) => upload::run(&options, screen),
+        Command::Events(options) => events::run(&options, screen),
+        Command::Check(options) => check::run(&options, screen),
+        Command::Token(options) => token::run(&options, screen),
         Command::Errors(options) => errors::run(&options, screen),
         Command::Trust(options) => trust::run(options, screen),
         Command::Seal(options) => seal::write::run(&options, screen),

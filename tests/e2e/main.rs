@@ -9,6 +9,7 @@ mod board;
 mod broken_archive;
 mod broken_engine;
 mod checkup;
+mod client;
 mod cloud_failures;
 mod control_rules;
 mod harness;
