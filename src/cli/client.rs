@@ -169,6 +169,14 @@ impl Client {
         self.get("/check", CLIENT_ASKING).map(|answer| answer.body)
     }
 
+    /// `GET /metrics`, as it came.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(super) fn metrics(&self) -> Result<Vec<u8>, ClientError> {
+        self.get("/metrics", CLIENT_CALL).map(|answer| answer.body)
+    }
+
     /// `POST /load/{name}`. It takes as long as it takes.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod args;
 mod board;
+mod bundle;
 mod cache;
 mod check;
 mod client;

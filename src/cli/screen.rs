@@ -20,9 +20,8 @@ impl Screen<'static> {
     }
 }
 
-#[cfg(test)]
 impl<'a> Screen<'a> {
-    /// For tests.
+    /// Into memory.
     pub(super) fn into(out: &'a mut Vec<u8>, is_live: bool) -> Self {
         Self { out: Box::new(out), complaints: Box::new(io::sink()), is_live, shown: String::new() }
     }

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use super::EVENT_HEARTBEAT;
 
+/// The end of a log that a support file holds.
+pub const BUNDLE_LOG_BYTES: u64 = 64 * 1024;
+
+/// A secret shorter than this is not searched for in a support file: it would be found in every word.
+pub const BUNDLE_SECRET_BYTES: usize = 4;
+
 /// What it reads of one answer of the control port, and of one line of events.
 pub const CLIENT_ANSWER_BYTES: usize = 256 * 1024;
 

@@ -154,11 +154,12 @@ pub(in crate::cli) const CHECK: &str = "\
 azaion-loader check: what is well with this board and what is not, and what to do about it
 
 The running agent looks at its configuration, the clock, the way to the cloud (name, connection, TLS, log-in, CDN), the engine,
-free space, the archive, the board's fingerprint, its cache and its flash. A line for each: ok, warn, fail or skip (it could not
-be looked at), and below it the next step.
+free space, the archive, the board's fingerprint, its cache and its flash; where no agent runs this command does. A line for
+each: ok, warn, fail or skip (it could not be looked at), and below it the next step. Begin with the first that fails.
 
   --json             the answer as JSON
-  --bundle FILE      write a support file, without secrets
+  --bundle FILE      write a support file besides: checks, status, metrics, configuration, board, end of the log; plain
+                     text, without passwords, tokens, keys and salts, with addresses and serial numbers as short hashes
   --url ADDRESS      the control port; default: the first of [control] listen
   --token-file F     file with the port's bearer token; default: [control] token_file
   --config FILE      configuration to take both from; default /etc/azaion/loader.toml
@@ -167,6 +168,7 @@ Exit code 0 when nothing fails, warnings included; 1 when something does.
 
 Examples:
   azaion-loader check
+  sudo azaion-loader check --bundle support.txt
   azaion-loader check --json | jq -r '.checks[] | select(.result == \"fail\") | .next'";
 
 pub(in crate::cli) const TOKEN: &str = "\
