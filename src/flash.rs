@@ -7,6 +7,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::metrics;
+
 /// Ending of a file that is being written; one that is found at start is the leftover of a cut.
 pub(crate) const UNFINISHED: &str = ".new";
 
@@ -25,6 +27,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         }
         file.write_all(content)?;
         file.sync_all()?;
+        metrics::STATE_WRITTEN.add(content.len() as u64);
         fs::rename(&beside, path)
     })();
     if written.is_err() {

@@ -34,6 +34,7 @@ mod flash;
 pub mod json;
 pub mod limits;
 pub mod logging;
+pub mod metrics;
 pub mod name;
 pub mod net;
 pub mod resource;

@@ -144,6 +144,18 @@ pub const UNIX_PATH_BYTES: usize = 107;
 /// One file of `/proc` or `/sys` that a fact is read from. `cpuinfo` has 1.5 KiB per core on x86-64.
 pub const BOARD_FILE_BYTES: usize = 512 * 1024;
 
+/// Each step of a checkup on its way to the cloud, to the CDN and to the engine.
+pub const CHECK_STEP: Duration = Duration::from_secs(10);
+
+/// What a checkup found is shown again for this long: asking without pause asks nobody else.
+pub const CHECK_AGE: Duration = Duration::from_secs(2);
+
+/// A clock further from the server's than this is worth a word.
+pub const CHECK_CLOCK_APART: Duration = Duration::from_mins(1);
+
+/// State, cache and logs need at least so much room.
+pub const CHECK_STATE_BYTES: u64 = 16 << 20;
+
 /// One fact of the fingerprint; a longer one is garbage.
 pub const FACT_BYTES: usize = 128;
 

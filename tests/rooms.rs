@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms from bottom to top. A room may import what stands in an earlier row, and itself.
 const ROWS: &[&[&str]] = &[
     &["error", "limits"],
-    &["name", "secret"],
+    &["metrics", "name", "secret"],
     &["json"],
     &["crypto", "flash", "net"],
     &["seal"],

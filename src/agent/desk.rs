@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use smol::{LocalExecutor, Task};
 
+use super::check::{Checker, Live};
 use super::herald;
 use super::models::{Arriving, Leaving, ModelDesk};
 use super::parts::{Parts, Ticket};
@@ -12,9 +14,11 @@ use super::unlocker::{Look, Unlocker};
 use super::watch::Watch;
 use crate::archive::{ArchiveError, Identity};
 use crate::audit::{Audit, Event};
-use crate::control::{self, EngineView, Feed, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
+use crate::control::{self, Checkup, EngineView, Feed, Gauges, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
+use crate::metrics;
+use crate::net::Clock;
 use crate::secret::Credentials;
 use crate::unlock::State;
 
@@ -42,6 +46,11 @@ pub(super) struct Desk {
     pub(super) models: Rc<ModelDesk>,
     /// What happens.
     pub(super) feed: Rc<Feed>,
+    /// Looks at everything that can be wrong.
+    pub(super) checker: Checker,
+    /// When the agent began.
+    pub(super) began: Duration,
+    pub(super) clock: Clock,
 }
 
 impl control::Desk for Desk {
@@ -86,15 +95,47 @@ impl control::Desk for Desk {
         Rc::clone(&self.feed)
     }
 
+    async fn gauges(&self) -> Gauges {
+        let meter = self.unlocker.meter();
+        Gauges {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: self.clock.now().saturating_sub(self.began),
+            unlock: meter.state(),
+            stages: meter.stages().map(|(state, took)| (state.as_str(), took)).collect(),
+            logged_in: self.parts.cloud.held().is_some(),
+            board_changed: !self.watch.notes().is_empty(),
+            audit_lines: None,
+            cache: Some(self.models.view()),
+            free: self.checker.free().await,
+            clients: 0,
+        }
+    }
+
+    async fn check(&self) -> Checkup {
+        let live = async |answers: bool| Live {
+            session: if answers {
+                self.models.session().await
+            } else {
+                self.parts.cloud.held().ok_or_else(not_logged_in)
+            },
+            changes: self.watch.notes(),
+            cache: Some(self.models.facts()),
+            unlock: self.unlocker.meter().state(),
+        };
+        self.checker.run(live).await
+    }
+
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {
         match self.parts.cloud.log_in(&credentials).await {
             Ok(session) => {
+                metrics::LOGINS_ACCEPTED.count();
                 self.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
                 self.feed.note(&format!("logged in with the role {}", session.user().role.as_str()));
                 Ok(())
             }
             Err(error) => {
                 let report = Report::of(&error);
+                metrics::LOGINS_REFUSED.count();
                 self.audit.note(Event::LoginRefused, None, Some(report.code));
                 log::warn!("log-in failed: {} ({})", report.message, report.code);
                 self.feed.error(&report);

@@ -160,6 +160,11 @@ impl Ledger {
     }
 
     /// What was ready last, whatever archive is there now.
+    /// Whether the state says that the engine holds the images of an archive.
+    pub(super) async fn remembers_ready(&self) -> bool {
+        matches!(self.read().await, Ok(Some(_)))
+    }
+
     async fn read(&self) -> Result<Option<Suite>, LedgerError> {
         let suite: Option<Suite> = read_json(&self.file).await?;
         Ok(suite.filter(|suite| is_known(&self.file, suite.version)))

@@ -10,6 +10,7 @@
 //! Everything that can be wrong with the configuration is told before the port listens. A missing archive, engine,
 //! network or clock stops nothing here.
 
+mod check;
 mod desk;
 mod herald;
 mod ledger;
@@ -45,11 +46,13 @@ use crate::resource::{ModelParts, Models};
 use crate::secret::Credentials;
 use crate::unlock::Meter;
 
+use check::Checker;
 use desk::Desk;
 use models::{ModelDesk, Voices};
 use setup::{Setup, StartRefused};
 use unlocker::Unlocker;
 
+pub use check::{CheckRefused, check_alone};
 pub use preview::{PreviewRefused, preview};
 pub use trust::{Seen, TrustError, TrustFile};
 
@@ -97,8 +100,22 @@ fn refuse(refused: &StartRefused) -> Ending {
 }
 
 async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'static>>) -> Ending {
-    let Setup { lock, board, watch, light, archive, trust, parts, listen, guard, credentials, unlock, clock, models } =
-        setup;
+    let Setup {
+        lock,
+        board,
+        watch,
+        light,
+        archive,
+        trust,
+        parts,
+        listen,
+        guard,
+        credentials,
+        unlock,
+        clock,
+        models,
+        subject,
+    } = setup;
     let started = async {
         let mut listeners = Vec::new();
         for address in &listen {
@@ -161,6 +178,9 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         running: RefCell::default(),
         models: Rc::clone(&models),
         feed: Rc::clone(&feed),
+        checker: Checker::new(subject, clock.clone()),
+        began: clock.now(),
+        clock: clock.clone(),
     });
     let told = executor.spawn(herald::tell(Rc::clone(&desk.unlocker), feed));
     let boot = executor.spawn(async move { unlocker.boot(by_itself).await });

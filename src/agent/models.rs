@@ -10,10 +10,12 @@ use super::parts::Parts;
 use super::unlocker::Pause;
 use super::watch::Watch;
 use crate::audit::{Audit, Event};
+use crate::cache::CacheFacts;
 use crate::cloud::{CloudError, Session};
 use crate::control::{self, CacheView, Feed, Outgoing, UploadAnswer, Wanted};
 use crate::error::{Code, Report};
 use crate::limits::AWAY_PAUSE;
+use crate::metrics;
 use crate::net::Clock;
 use crate::resource::{self, Held, Model, Models, Outcome, ResourceError};
 use crate::secret::Credentials;
@@ -62,6 +64,11 @@ impl ModelDesk {
             away_until: Cell::default(),
             refusal: RefCell::default(),
         }
+    }
+
+    /// The cache, as it is.
+    pub(super) fn facts(&self) -> CacheFacts {
+        self.models.view().cache
     }
 
     /// What `/status` shows.
@@ -143,7 +150,7 @@ impl ModelDesk {
     }
 
     /// Whoever is logged in, or a log-in with what `[boot]` holds.
-    async fn session(&self) -> Result<Rc<Session>, Report> {
+    pub(super) async fn session(&self) -> Result<Rc<Session>, Report> {
         if let Some(session) = self.parts.cloud.held() {
             return Ok(session);
         }
@@ -199,6 +206,7 @@ impl ModelDesk {
     }
 
     fn note_log_in(&self, session: &Session) {
+        metrics::LOGINS_ACCEPTED.count();
         self.voices.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
     }
 
@@ -207,6 +215,7 @@ impl ModelDesk {
         if resource::is_unreachable(error) {
             self.away_until.set(self.clock.now() + AWAY_PAUSE);
         } else {
+            metrics::LOGINS_REFUSED.count();
             self.voices.audit.note(Event::LoginRefused, None, Some(report.code));
             self.refusal.replace(Some((self.clock.now() + AWAY_PAUSE, report.clone())));
         }
@@ -238,6 +247,7 @@ pub(super) struct Arriving {
 
 impl control::Incoming for Arriving {
     async fn push(&mut self, piece: &[u8]) -> Result<(), Report> {
+        metrics::MODELS.received.add(piece.len() as u64);
         self.incoming.push(piece).await.map_err(|error| Report::of(&error))
     }
 

@@ -244,7 +244,8 @@ impl EnginePart {
         matches!(self.engine, Engine::Directory(_))
     }
 
-    async fn survey(&self) -> Result<EngineFacts, EngineError> {
+    /// Asks it.
+    pub(super) async fn survey(&self) -> Result<EngineFacts, EngineError> {
         let facts = self.engine.survey().await?;
         self.facts.replace(Some(facts.clone()));
         Ok(facts)

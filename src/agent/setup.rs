@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::check::{Says, Subject};
 use super::ledger::Ledger;
 use super::light;
 use super::lock::{Lock, LockRefused};
 use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
 use super::trust::Trust;
 use super::watch::Watch;
-use crate::board::{self, Board, BoardError, Light, Record};
+use crate::board::{self, Board, BoardError, Light, Record, RecordError};
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, RetryPolicy, Role, TokenKey};
 use crate::config::{self, Config, ConfigError, Listen, UnlockMode};
@@ -51,6 +52,8 @@ pub(super) struct Setup {
     pub(super) clock: Clock,
     /// What the room of models is made of, but for the loop's own.
     pub(super) models: ModelSettings,
+    /// What a checkup looks at.
+    pub(super) subject: Subject,
 }
 
 /// What models need of the configuration and of this board.
@@ -58,9 +61,9 @@ pub(super) struct ModelSettings {
     pub(super) api: Rc<Api>,
     pub(super) client: Rc<Client>,
     pub(super) cache: CacheSettings,
-    pub(super) salts: Salts,
+    pub(super) salts: Rc<Salts>,
     pub(super) hardware: HardwareHash,
-    pub(super) over: config::Cdn,
+    pub(super) over: Rc<config::Cdn>,
     pub(super) offline: bool,
     pub(super) upload_role: Role,
     pub(super) state_dir: PathBuf,
@@ -119,12 +122,7 @@ impl Setup {
     /// Reads what the configuration names and takes the lock.
     pub(super) fn of(config: Config) -> Result<Self, StartRefused> {
         let clock = Clock::boot();
-        let mut remembered = Ok(None);
-        let board = Board::detect_as(&config.board, |profile| {
-            remembered = Record::read(config.state.dir.or(&profile.state.dir));
-            Some(remembered.as_ref().ok()?.as_ref()?.profile().to_owned())
-        });
-        let board = board.map_err(StartRefused::Board)?;
+        let (board, remembered) = board_of(&config)?;
         for (fact, why) in board.missing() {
             log::warn!("fingerprint: {} is missing: {why}", fact.label);
         }
@@ -137,7 +135,8 @@ impl Setup {
             );
         }
 
-        let Wires { client, api, engine } = Wires::of(&config, &clock)?;
+        let says = Says::of(&config, &board);
+        let wires = Wires::of(&config, &clock)?;
         let guard = Guard {
             allow_hosts: config.control.allow_hosts.clone(),
             allow_uids: config.control.allow_uids.clone(),
@@ -159,8 +158,8 @@ impl Setup {
         let light = light::find(&config.board, &board);
         let sizes = &board.profile.cache;
         let models = ModelSettings {
-            api: Rc::clone(&api),
-            client: Rc::clone(&client),
+            api: Rc::clone(&wires.api),
+            client: Rc::clone(&wires.client),
             cache: CacheSettings {
                 dir: config.cache.dir.or(&sizes.dir).to_owned(),
                 max_bytes: config.cache.max_bytes.unwrap_or(sizes.max_bytes),
@@ -168,24 +167,33 @@ impl Setup {
                 key: CacheKey::of(&AesKey::from_text(&config.keys.resource_key())),
             },
             hardware: config.keys.hardware_hash(board.fingerprint.as_str()),
-            salts: config.keys,
-            over: config.cdn,
+            salts: Rc::new(config.keys),
+            over: Rc::new(config.cdn),
             offline: config.cache.offline,
             upload_role,
             state_dir: dir.clone(),
         };
-        let wires = Wires { client, api, engine };
         let archive = config.archive.path.clone();
         let trust = Rc::new(Trust::new(config.archive, &dir));
-        let parts = wires.parts(&dir, &trust, EngineSettings::of(&config.engine));
+        let parts = Rc::new(wires.parts(&dir, &trust, EngineSettings::of(&config.engine)));
+        let subject = Subject {
+            says,
+            wires,
+            parts: Rc::clone(&parts),
+            trust: Rc::clone(&trust),
+            salts: Rc::clone(&models.salts),
+            hardware: models.hardware.clone(),
+            over: Rc::clone(&models.over),
+        };
         Ok(Self {
+            subject,
             lock,
             board: board.profile.name,
             watch,
             light,
             archive,
             trust,
-            parts: Rc::new(parts),
+            parts,
             listen: config.control.listen.clone(),
             guard,
             credentials,
@@ -197,10 +205,14 @@ impl Setup {
 }
 
 /// What reaches out: to the cloud, and to the engine.
-struct Wires {
-    client: Rc<Client>,
-    api: Rc<Api>,
-    engine: EngineAddress,
+pub(super) struct Wires {
+    pub(super) client: Rc<Client>,
+    pub(super) api: Rc<Api>,
+    pub(super) engine: EngineAddress,
+    /// Where the Resource API is.
+    pub(super) url: BaseUrl,
+    /// The roots of `[cloud] ca_file`.
+    pub(super) roots: Option<Vec<u8>>,
 }
 
 impl Wires {
@@ -223,7 +235,7 @@ impl Wires {
             whole_call: Some(API_WHOLE_CALL.max(silence)),
             ..Timeouts::default()
         };
-        let api = Api::new(Rc::clone(&client), url, clock.clone(), token_key, RetryPolicy::default())
+        let api = Api::new(Rc::clone(&client), url.clone(), clock.clone(), token_key, RetryPolicy::default())
             .with_timeouts(timeouts)
             .with_observer(|retry| {
                 log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
@@ -231,15 +243,15 @@ impl Wires {
         let api = Rc::new(api);
         let engine: EngineAddress =
             config.engine.socket.parse().map_err(|error| refuse(config, "engine.socket", &error))?;
-        Ok(Self { client, api, engine })
+        Ok(Self { client, api, engine, url, roots })
     }
 
     /// The parts of the unlock machine; nothing is asked, nothing written.
-    fn parts(self, state_dir: &Path, trust: &Rc<Trust>, settings: EngineSettings) -> Parts {
+    fn parts(&self, state_dir: &Path, trust: &Rc<Trust>, settings: EngineSettings) -> Parts {
         let ledger = Rc::new(Ledger::new(state_dir, Rc::clone(trust)));
         let engine = Engine::at(&self.engine, Rc::clone(&self.client));
         Parts {
-            cloud: CloudPart::new(self.api, self.client),
+            cloud: CloudPart::new(Rc::clone(&self.api), Rc::clone(&self.client)),
             archives: ArchivePart::new(Rc::clone(trust)),
             engine: EnginePart::new(engine, Rc::clone(&ledger), settings),
             ledger,
@@ -253,6 +265,30 @@ pub(super) fn parts_to_look(config: Config) -> Result<Parts, StartRefused> {
     let dir = board::directory(&config.board, &config.state.dir, |profile| &profile.state.dir);
     let trust = Rc::new(Trust::new(config.archive, &dir));
     Ok(wires.parts(&dir, &trust, EngineSettings::of(&config.engine)))
+}
+
+/// What a checkup looks at without an agent, and what changed on the board.
+pub(super) fn subject_to_look(config: Config) -> Result<(Subject, Vec<String>), StartRefused> {
+    let (board, remembered) = board_of(&config)?;
+    let changes = remembered.ok().flatten().map(|record| record.compare(&board)).unwrap_or_default();
+    let says = Says::of(&config, &board);
+    let wires = Wires::of(&config, &Clock::boot())?;
+    let dir = config.state.dir.or(&board.profile.state.dir);
+    let trust = Rc::new(Trust::new(config.archive, dir));
+    let parts = Rc::new(wires.parts(dir, &trust, EngineSettings::of(&config.engine)));
+    let hardware = config.keys.hardware_hash(board.fingerprint.as_str());
+    let (salts, over) = (Rc::new(config.keys), Rc::new(config.cdn));
+    Ok((Subject { says, wires, parts, trust, salts, hardware, over }, changes.in_words()))
+}
+
+/// The board, and what is remembered of it.
+fn board_of(config: &Config) -> Result<(Board, Result<Option<Record>, RecordError>), StartRefused> {
+    let mut remembered = Ok(None);
+    let board = Board::detect_as(&config.board, |profile| {
+        remembered = Record::read(config.state.dir.or(&profile.state.dir));
+        Some(remembered.as_ref().ok()?.as_ref()?.profile().to_owned())
+    });
+    Ok((board.map_err(StartRefused::Board)?, remembered))
 }
 
 fn refuse(config: &Config, key: &str, allowed: &dyn fmt::Display) -> StartRefused {

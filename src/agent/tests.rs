@@ -1,12 +1,15 @@
 //! Looks and unlocks that cross each other, on an engine that answers when the test wants it to.
 
 use std::path::Path;
+use std::time::Duration;
 
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::net::unix::{UnixListener, UnixStream};
 
+use super::check::{Says, Subject};
 use super::ledger::{Ledger, Suite};
 use super::parts::{ArchivePart, CloudPart, EnginePart, EngineSettings, Parts};
+use super::setup::Wires;
 use super::trust::Trust;
 use super::unlocker::Look;
 use super::watch::Watch;
@@ -15,12 +18,11 @@ use crate::archive::Identity;
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, Role};
 use crate::config;
-use crate::control::Desk as _;
-use crate::control::UnlockAnswer;
+use crate::control::{Check, Desk as _, Finding, UnlockAnswer};
 use crate::crypto::{AesKey, Digest, Salts};
 use crate::engine::{Engine, Expected};
 use crate::error::Code;
-use crate::limits::{LOOKS_AT_ONCE, SUITES_REMEMBERED};
+use crate::limits::{CHECK_AGE, LOOKS_AT_ONCE, SUITES_REMEMBERED};
 use crate::net::tls::client_config;
 use crate::net::{BaseUrl, Client, Clock};
 use crate::unlock::{Ledger as _, Recalled, State};
@@ -51,10 +53,10 @@ impl Board {
         std::fs::write(&archive, "archive").expect("written");
         let client = Rc::new(Client::new(client_config(None).expect("built-in roots")));
         let url = BaseUrl::parse("http://127.0.0.1:1").expect("loopback");
-        let api = Rc::new(Api::new(Rc::clone(&client), url, Clock::boot(), None, RetryPolicy::default()));
+        let api = Rc::new(Api::new(Rc::clone(&client), url.clone(), Clock::boot(), None, RetryPolicy::default()));
         let executor = Rc::new(LocalExecutor::new());
         let text = |text: &str| text.to_owned();
-        let salts = Salts { hardware: text("h"), api: text("a"), resource: text("r"), separator: text("") };
+        let salts = Rc::new(Salts { hardware: text("h"), api: text("a"), resource: text("r"), separator: text("") });
         let settings = CacheSettings {
             dir: dir.path().join("cache"),
             max_bytes: 1 << 20,
@@ -74,8 +76,8 @@ impl Board {
             client: Rc::clone(&client),
             cache: Rc::new(block_on(&executor, Cache::open(settings))),
             hardware: salts.hardware_hash("board"),
-            salts,
-            over: config::Cdn::default(),
+            salts: Rc::clone(&salts),
+            over: Rc::default(),
             offline: false,
             upload_role: Role::ResourceUploader,
             trust: Rc::clone(&trust) as Rc<dyn crate::resource::ResourceTrust>,
@@ -87,11 +89,12 @@ impl Board {
         });
         let socket = format!("unix://{}", dir.path().join("engine").display());
         let ledger = Rc::new(Ledger::new(dir.path(), Rc::clone(&trust)));
+        let wires = Wires { client, api, engine: socket.parse().expect("a socket"), url, roots: None };
         let parts = Rc::new(Parts {
-            cloud: CloudPart::new(api, Rc::clone(&client)),
-            archives: ArchivePart::new(trust),
+            cloud: CloudPart::new(Rc::clone(&wires.api), Rc::clone(&wires.client)),
+            archives: ArchivePart::new(Rc::clone(&trust)),
             engine: EnginePart::new(
-                Engine::at(&socket.parse().expect("a socket"), client),
+                Engine::at(&wires.engine, Rc::clone(&wires.client)),
                 Rc::clone(&ledger),
                 EngineSettings { at_once: Some(1), keep_old: 0 },
             ),
@@ -105,7 +108,20 @@ impl Board {
         let voices = Voices { watch: Rc::clone(&watch), audit: Rc::clone(&audit), feed: Rc::clone(&feed) };
         let models = ModelDesk::new(models, Rc::clone(&parts), None, voices, Clock::boot());
         let models = Rc::new(models);
+        let says = Says {
+            config: Check::ok("config", "read"),
+            places: vec![("state", dir.path().to_owned())],
+            root: dir.path().to_owned(),
+            profile: "test".into(),
+            missing: vec![],
+        };
+        let (hardware, over) = (salts.hardware_hash("board"), Rc::default());
+        let subject = Subject { says, wires, parts: Rc::clone(&parts), trust, salts, hardware, over };
+        let clock = Clock::manual();
         let desk = Desk {
+            checker: Checker::new(subject, clock.clone()),
+            clock: clock.clone(),
+            began: Duration::ZERO,
             board: "test".into(),
             watch,
             archive,
@@ -331,4 +347,49 @@ fn a_history_is_bounded() {
         assert_eq!(brought.len(), SUITES_REMEMBERED);
         assert_eq!(brought[SUITES_REMEMBERED - 1].image.name(), "1:1", "the oldest is forgotten");
     });
+}
+
+#[test]
+fn a_checkup_of_a_board_that_has_nothing_says_what_to_do_about_each() {
+    let board = Board::new();
+    let checkup = board.run(board.desk.check());
+    let names: Vec<_> = checkup.checks.iter().map(|check| check.name).collect();
+    let all = [
+        "config",
+        "clock",
+        "name",
+        "connect",
+        "tls",
+        "login",
+        "cdn",
+        "engine",
+        "space",
+        "archive",
+        "fingerprint",
+        "cache",
+        "flash",
+    ];
+    assert_eq!(names, all);
+    let found = |name: &str| checkup.checks.iter().find(|check| check.name == name).expect("looked at");
+    assert_eq!(checkup.result, Finding::Fail);
+    // Nobody listens on port 1; what comes after it is not tried.
+    assert_eq!(found("connect").result, Finding::Fail, "{checkup}");
+    for name in ["tls", "login", "cdn"] {
+        assert_eq!(found(name).result, Finding::Skip, "{checkup}");
+    }
+    assert_eq!(found("engine").result, Finding::Fail, "{checkup}");
+    // Seven bytes are no archive.
+    assert!(found("archive").result == Finding::Fail && found("archive").text.starts_with("7 B"), "{checkup}");
+    assert_eq!(found("cache").result, Finding::Ok, "{checkup}");
+    for check in &checkup.checks {
+        assert_eq!(check.next.is_some(), matches!(check.result, Finding::Warn | Finding::Fail), "{checkup}");
+        assert!(!check.to_string().contains(&*board.dir.path().to_string_lossy()), "a path: {check}");
+    }
+    std::fs::write(&board.desk.archive, [0; 64]).expect("written");
+    let again = board.run(board.desk.check());
+    assert_eq!(again, checkup, "who asks again at once is told the same");
+    board.desk.clock.advance(CHECK_AGE);
+    let later = board.run(board.desk.check());
+    let archive = later.checks.iter().find(|check| check.name == "archive").expect("looked at");
+    assert_eq!((archive.result, &*archive.text), (Finding::Ok, "64 B, both ends can be read, without a seal"));
 }

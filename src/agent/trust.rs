@@ -276,6 +276,30 @@ impl Trust {
         Ok(Some(claim.map_err(|refused| ArchiveError::not_authentic(&crate::error::chain(&refused)))?))
     }
 
+    /// Looks whether an archive of this length would be believed, as far as that shows without its key; in words, what
+    /// its seal claims.
+    ///
+    /// # Errors
+    /// What an unlock would end in.
+    pub(super) async fn look(&self, length: u64) -> Result<String, Report> {
+        match self.claim().await.map_err(|error| Report::of(&error))? {
+            None => {
+                self.may_be_unsealed().await.map_err(|cause| cause.report())?;
+                Ok("without a seal".to_owned())
+            }
+            Some(claim) if claim.chunks().length() != length => {
+                let why = format_args!("its seal is of {} bytes", claim.chunks().length());
+                Err(Report::of(&ArchiveError::not_authentic(&why)))
+            }
+            Some(claim) => {
+                let version = claim.version();
+                let signed = if self.policy.publisher_keys.is_empty() { "sealed" } else { "signed" };
+                self.signed(claim).await.map_err(|error| Report::of(&error))?;
+                Ok(format!("{signed}, version {version}"))
+            }
+        }
+    }
+
     /// Checks the signature where one is required.
     async fn signed(&self, claim: ArchiveClaim) -> Result<ArchiveClaim, ArchiveError> {
         if self.policy.publisher_keys.is_empty() {

@@ -15,6 +15,7 @@ use crate::archive::ArchiveError;
 use crate::audit::{Audit, Event};
 use crate::error::{Code, Report};
 use crate::limits::{BOOT_FIRST_PAUSE, BOOT_LONGEST_PAUSE, LOOKS_AT_ONCE};
+use crate::metrics;
 use crate::secret::Credentials;
 use crate::unlock::{Cause, Idle, Meter, NotReady, Ready, Remedy, State, Unlock, remedy};
 
@@ -155,6 +156,7 @@ impl Unlocker {
                 if ready.suite().seal.is_none() {
                     self.note(Event::UnsealedAccepted, None);
                 }
+                metrics::UNLOCKS_READY.count();
                 self.note(Event::UnlockReady, None);
                 self.arrived(&ready);
                 self.parts.engine.tidy(ready.suite()).await;
@@ -163,6 +165,8 @@ impl Unlocker {
             Err(cause) => {
                 let report = self.watch.explain(cause.report());
                 log::error!("unlock failed: {} ({}); next: {}", report.message, report.code, report.next);
+                metrics::UNLOCKS_FAILED.count();
+                metrics::ERRORS.count(report.code);
                 self.note(Event::UnlockFailed, Some(report.code));
                 systemd::status(&format!("unlock failed: {}", report.code));
                 let helps = remedy(report.code);

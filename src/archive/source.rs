@@ -14,6 +14,7 @@ use rustix::fs::{Advice, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::error::ArchiveError;
+use crate::metrics;
 use crate::net::lend;
 use crate::seal::ArchiveSeal;
 
@@ -170,6 +171,7 @@ impl ReadAt for File {
     async fn read_at(&self, offset: u64, mut buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
         let failed = |source| ArchiveError::Read { offset, source };
         let cached = self.read_cached(offset, &mut buf).map_err(failed)?;
+        metrics::ARCHIVE_READ.add(buf.len() as u64);
         if cached == buf.len() {
             return Ok(buf);
         }

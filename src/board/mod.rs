@@ -13,6 +13,7 @@ mod profile;
 mod record;
 #[cfg(test)]
 mod tests;
+mod wear;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use led::{Light, LightError, Pattern, Phase};
 pub use probe::{FactMissing, Found};
 pub use profile::{Cache, Crypto, FactRule, Led, Part, Profile, ProfileRefused, Recognise, Source, State};
 pub use record::{Change, Changes, Kind, Record, RecordError, Verdict};
+pub use wear::{Wear, wear};
 
 use crate::config;
 use probe::Probe;

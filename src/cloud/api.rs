@@ -24,9 +24,10 @@ use super::session::Session;
 use super::token::Token;
 use super::token_key::TokenKey;
 use crate::crypto::Fragment;
-use crate::error::Report;
+use crate::error::{Explain as _, Report};
 use crate::json;
 use crate::limits::{API_WHOLE_CALL, KEY_FRAGMENT_BYTES, LOGIN_ANSWER_BYTES};
+use crate::metrics;
 use crate::net::{BaseUrl, BodySource, Bytes, Client, Clock, NetError, NoBody, Part, Repeatable, Response, Timeouts};
 use crate::secret::{Credentials, SecretText};
 
@@ -267,6 +268,7 @@ impl Api {
             let Some(pause) = budget.pause(error.again()) else {
                 return Err(error);
             };
+            metrics::RETRIES.count(error.code());
             if let Some(observer) = &self.observer {
                 observer(&Retry { operation, attempt: budget.failed(), cause: Report::of(&error), pause });
             }

@@ -19,7 +19,7 @@ mod tests;
 mod tests_resources;
 
 pub use api::Api;
-pub use cdn::{Cdn, CdnClock, CdnError, CdnOperation, CdnRead, CdnRetry, CdnSettings, PutError, Tail};
+pub use cdn::{Cdn, CdnClock, CdnError, CdnOperation, CdnRead, CdnRetry, CdnSettings, PutError, Tail, date};
 pub use error::{ApiFault, CloudError, Operation, RetryAfter};
 pub use resources::ResourceBody;
 pub use retry::{Retry, RetryPolicy};

@@ -9,7 +9,9 @@ use std::fmt::{self, Write as _};
 use heapless::String as Text;
 use serde::Serialize;
 
+use super::checkup::Checkup;
 use super::desk::{StatusView, UnlockView, UploadAnswer};
+use super::pages;
 use super::refusal::Refusal;
 use crate::error::Report;
 use crate::limits::{
@@ -33,6 +35,8 @@ pub(super) enum Media {
     Plain,
     Bytes,
     Events,
+    Html,
+    Metrics,
 }
 
 impl Media {
@@ -59,6 +63,8 @@ impl Media {
             Self::Plain => "text/plain; charset=utf-8",
             Self::Bytes => "application/octet-stream",
             Self::Events => "text/event-stream",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Metrics => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
 }
@@ -69,6 +75,8 @@ pub(super) enum Header {
     Allow(&'static str),
     RetryAfter(u64),
     Authenticate,
+    /// What the page may do.
+    Policy,
 }
 
 impl Answer {
@@ -149,18 +157,31 @@ impl Answer {
         )
     }
 
+    /// `GET /check`, as JSON or, for who asks so, a line for each thing.
+    pub(super) fn checkup(checkup: &Checkup, media: Media) -> Self {
+        let body = match media {
+            Media::Plain => format!("{checkup}\n").into_bytes(),
+            _ => serde_json::to_vec(checkup).unwrap_or_default(),
+        };
+        Self { status: 200, media, header: None, body }
+    }
+
+    /// A document of the port's own.
+    pub(super) fn page(media: Media, text: &str) -> Self {
+        let header = (media == Media::Html).then_some(Header::Policy);
+        Self { status: 200, media, header, body: text.as_bytes().to_vec() }
+    }
+
     /// An error, as JSON or, for who asks so, as two lines of text.
     pub(super) fn refusal(refusal: &Refusal, media: Media) -> Self {
         let report = refusal.report();
         let mut answer = match media {
-            Media::Json | Media::Bytes | Media::Events => {
-                Self::json(refusal.status(), &ErrorWire { error: ReportWire::of(&report) })
-            }
             Media::Plain => {
                 let wire = ReportWire::of(&report);
                 let body = format!("{}: {}\nnext: {}\n", wire.code, wire.message, wire.next).into_bytes();
                 Self { status: refusal.status(), media, header: None, body }
             }
+            _ => Self::json(refusal.status(), &ErrorWire { error: ReportWire::of(&report) }),
         };
         answer.header = match refusal {
             Refusal::Method { allow } => Some(Header::Allow(allow)),
@@ -192,7 +213,7 @@ pub(super) enum Extent {
 }
 
 /// The head of an answer, its empty line included.
-pub(super) fn head(status: u16, media: Media, extent: Extent, header: Option<Header>, closing: bool) -> Text<512> {
+pub(super) fn head(status: u16, media: Media, extent: Extent, header: Option<Header>, closing: bool) -> Text<768> {
     let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let mut head = Text::new();
     // No `Date`: the board may have no clock (RFC 9110 section 6.6.1). No `Server`: no banner.
@@ -207,6 +228,7 @@ pub(super) fn head(status: u16, media: Media, extent: Extent, header: Option<Hea
         Some(Header::Allow(methods)) => write!(head, "Allow: {methods}\r\n"),
         Some(Header::RetryAfter(seconds)) => write!(head, "Retry-After: {seconds}\r\n"),
         Some(Header::Authenticate) => head.write_str("WWW-Authenticate: Bearer\r\n"),
+        Some(Header::Policy) => write!(head, "Content-Security-Policy: {}\r\n", pages::policy()),
         None => Ok(()),
     })
     .and_then(|()| if closing { head.write_str("Connection: close\r\n") } else { Ok(()) })

@@ -3,6 +3,7 @@
 //! After a refusal that leaves the framing in doubt the connection ends; it is never guessed where a next request
 //! might start.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,11 +18,14 @@ use super::clients::{Phase, Seat};
 use super::desk::Desk;
 use super::guard::{Attempts, Guard, Peer};
 use super::head::{Head, Scan};
+use super::metrics::Requests;
 use super::refusal::Refusal;
 use super::routes::{Call, Outcome};
 use super::stream::{self, Cut};
 use super::wire::{Patience, Stream, Wire, within};
+use crate::error::Explain as _;
 use crate::limits::{CLIENT_HEAD_BYTES, REQUESTS_PER_CONNECTION};
+use crate::metrics;
 use crate::net::clock::Clock;
 
 /// What all connections of the port share.
@@ -35,9 +39,35 @@ pub(super) struct Port<D> {
     pub(super) streams: Semaphore,
     /// Connections that each listener holds.
     pub(super) seats: usize,
+    /// How requests were answered.
+    pub(super) requests: Requests,
+    /// Connections that are open.
+    pub(super) open: Cell<u64>,
 }
 
 impl<D> Port<D> {
+    /// A port to `desk` that nobody has called yet.
+    pub(super) fn new(
+        desk: Rc<D>,
+        guard: Guard,
+        clock: Clock,
+        patience: Patience,
+        streams: usize,
+        seats: usize,
+    ) -> Self {
+        Self {
+            desk,
+            guard,
+            attempts: Attempts::new(clock.now()),
+            clock,
+            patience,
+            streams: Semaphore::new(streams),
+            seats,
+            requests: Requests::default(),
+            open: Cell::new(0),
+        }
+    }
+
     /// Waits for the turn of one more model.
     ///
     /// # Errors
@@ -64,6 +94,7 @@ enum Next {
 
 /// Serves one connection to its end.
 pub(super) async fn run<D: Desk>(port: Rc<Port<D>>, stream: Stream, peer: Peer, seat: Seat) {
+    let _counted = Counted::of(&port.open);
     let mut wire = Wire::new(stream);
     for count in 1..=REQUESTS_PER_CONNECTION {
         match request(&port, &mut wire, peer, &seat, count).await {
@@ -79,18 +110,36 @@ pub(super) async fn run<D: Desk>(port: Rc<Port<D>>, stream: Stream, peer: Peer, 
     }
 }
 
+/// One more, for as long as this lives.
+struct Counted<'a>(&'a Cell<u64>);
+
+impl<'a> Counted<'a> {
+    fn of(count: &'a Cell<u64>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Seat, count: usize) -> Next {
     let head = match next_head(port, wire, seat, count == 1).await {
         Ok(head) => head,
         Err(Broken::Gone) => return Next::Close,
         Err(Broken::Refused(refusal)) => {
             seat.now_at(Phase::Writing);
-            let answer = Answer::refusal(&refusal, Media::Json).to_wire(true, false);
+            let answer = refuse(port, None, &refusal, Media::Json).to_wire(true, false);
             return if wire.send(&answer, port.patience.write).await.is_ok() { Next::Drain } else { Next::Close };
         }
     };
     let mut body = Body::new(wire, head.framing, head.expects_continue, port.patience);
-    let outcome = match answer(port, &head, &mut body, peer, seat).await {
+    let call = Call::find(&head);
+    let known = call.as_ref().ok().copied();
+    let outcome = match answer(port, call, &head, &mut body, peer, seat).await {
         Ok(Outcome::Whole(answer)) => Ok(answer),
         Ok(outcome @ (Outcome::Model(_) | Outcome::Events(_))) => {
             let closing = head.closing || count == REQUESTS_PER_CONNECTION || seat.is_closing();
@@ -106,6 +155,9 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
                 }
                 Outcome::Whole(_) => Ok(()),
             };
+            if !matches!(sent, Err(Cut::Refused(_))) {
+                port.requests.count(known, 200);
+            }
             match sent {
                 Ok(()) if closing || seat.is_closing() => return Next::Drain,
                 Ok(()) => return Next::Request,
@@ -116,9 +168,13 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
         Err(broken) => Err(broken),
     };
     let (answer, ends) = match outcome {
-        Ok(answer) => (answer, false),
+        Ok(answer) => {
+            port.requests.count(known, answer.status);
+            (answer, false)
+        }
         Err(Broken::Refused(refusal)) => {
-            (Answer::refusal(&refusal, Media::preferred(head.accept.as_deref())), refusal.ends_connection())
+            let media = Media::preferred(head.accept.as_deref());
+            (refuse(port, known, &refusal, media), refusal.ends_connection())
         }
         Err(Broken::Gone) => return Next::Close,
     };
@@ -134,6 +190,14 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
     }
     seat.now_at(Phase::Body);
     if body.skip().await.is_ok() { Next::Request } else { Next::Close }
+}
+
+/// The answer to a refused request, counted.
+fn refuse<D>(port: &Port<D>, call: Option<Call>, refusal: &Refusal, media: Media) -> Answer {
+    let answer = Answer::refusal(refusal, media);
+    port.requests.count(call, answer.status);
+    metrics::ERRORS.count(refusal.code());
+    answer
 }
 
 /// Waits for a head. A client that goes, or stays idle, between two requests is simply gone.
@@ -168,14 +232,14 @@ async fn next_head<D>(port: &Port<D>, wire: &mut Wire, seat: &Seat, first: bool)
 
 async fn answer<'p, D: Desk>(
     port: &'p Port<D>,
+    call: Result<Call, Refusal>,
     head: &Head,
     body: &mut Body<'_>,
     peer: Peer,
     seat: &Seat,
 ) -> Result<Outcome<'p, D::Model>, Broken> {
-    let call = Call::find(head);
     // Before the route is told: a stranger must not learn which there are.
-    port.guard.admit(head, peer, call == Ok(Call::Health))?;
+    port.guard.admit(head, peer, call.as_ref().is_ok_and(|call| call.is_open()))?;
     seat.now_at(Phase::Body);
     call?.answer(port, head, body, seat).await
 }

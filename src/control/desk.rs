@@ -3,7 +3,9 @@
 //! The agent implements [`Desk`]; the port never reaches past it. A view must never hold a secret or a path.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use super::checkup::Checkup;
 use super::feed::Feed;
 use crate::error::Report;
 use crate::name::{Folder, ResourceName};
@@ -24,6 +26,12 @@ pub trait Desk {
 
     /// What happens on the board.
     fn feed(&self) -> Rc<Feed>;
+
+    /// What `GET /metrics` shows besides what is counted.
+    async fn gauges(&self) -> Gauges;
+
+    /// Looks at everything that can be wrong on this board; takes seconds.
+    async fn check(&self) -> Checkup;
 
     /// Tries the credentials with the Resource API and holds them if they are right.
     ///
@@ -176,6 +184,31 @@ pub struct CacheView {
     pub uploads_waiting: u64,
     /// Whether it can be written to; the agent goes on without it.
     pub usable: bool,
+}
+
+/// What `GET /metrics` shows besides what is counted.
+#[derive(Debug, Clone)]
+pub struct Gauges {
+    /// The agent's version.
+    pub version: &'static str,
+    /// Since the agent began.
+    pub uptime: Duration,
+    /// Where the unlock is.
+    pub unlock: State,
+    /// How long each stage of the last unlock took.
+    pub stages: Vec<(&'static str, Duration)>,
+    /// Whether somebody is logged in.
+    pub logged_in: bool,
+    /// Whether the board is not the one its keys were made for.
+    pub board_changed: bool,
+    /// Lines of the audit log, ever.
+    pub audit_lines: Option<u64>,
+    /// The cache of models, where there is one.
+    pub cache: Option<CacheView>,
+    /// Free bytes, by place.
+    pub free: Vec<(&'static str, u64)>,
+    /// Connections to the control port; the port itself counts them.
+    pub clients: u64,
 }
 
 /// The unlock at a glance.

@@ -14,6 +14,7 @@
 mod answer;
 mod authority;
 mod body;
+mod checkup;
 mod clients;
 mod connection;
 mod desk;
@@ -23,6 +24,8 @@ mod guard;
 mod head;
 mod listen;
 mod load;
+mod metrics;
+mod pages;
 mod refusal;
 mod routes;
 mod stream;
@@ -36,12 +39,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use smol::future::{or, yield_now};
-use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
+pub use checkup::{Check, Checkup, Finding};
 pub use desk::{
-    CacheView, Desk, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
-    Wanted,
+    CacheView, Desk, EngineView, Gauges, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer,
+    UserView, Wanted,
 };
 pub use feed::{Feed, Topic};
 pub use guard::Guard;
@@ -50,7 +53,6 @@ pub use listen::{BindError, Listener};
 use answer::{Answer, Media};
 use clients::Clients;
 use connection::Port;
-use guard::Attempts;
 use refusal::Refusal;
 use wire::{Patience, Wire};
 
@@ -67,16 +69,7 @@ pub async fn serve<D: Desk + 'static>(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) {
-    let attempts = Attempts::new(clock.now());
-    let port = Port {
-        desk,
-        guard,
-        attempts,
-        clock,
-        patience: Patience::default(),
-        streams: Semaphore::new(STREAMS_AT_ONCE),
-        seats: CLIENTS_PER_LISTENER,
-    };
+    let port = Port::new(desk, guard, clock, Patience::default(), STREAMS_AT_ONCE, CLIENTS_PER_LISTENER);
     run(port, listeners, executor, shutdown).await;
 }
 

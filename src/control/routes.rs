@@ -3,23 +3,22 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::Method;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use smol::Timer;
 use smol::future::or;
 use zeroize::Zeroize;
 
-use super::answer::Answer;
+use super::answer::{Answer, Media};
 use super::body::{Body, Broken};
 use super::clients::{Phase, Seat};
 use super::connection::Port;
-use super::desk::{Desk, UnlockAnswer};
+use super::desk::{Desk, Gauges, UnlockAnswer};
 use super::feed::Follower;
 use super::head::Head;
 use super::refusal::{Refusal, Shape};
 use super::stream::Streamed;
-use super::{load, upload};
+use super::{load, metrics, pages, upload};
 use crate::json::{self, JsonRefused};
 use crate::limits::{JSON_BODY_BYTES, LONG_POLL_SECONDS};
 use crate::secret::{Credentials, SecretText};
@@ -34,6 +33,10 @@ pub(super) enum Call {
     Unlock,
     UnlockStatus,
     Events,
+    Check,
+    Metrics,
+    OpenApi,
+    Docs,
     Load,
     Upload,
 }
@@ -48,20 +51,85 @@ pub(super) enum Outcome<'p, M> {
     Events(Box<Follower>),
 }
 
-const ROUTES: [(&[&str], Call); 6] = [
+/// The calls with a fixed path.
+pub(super) const ROUTES: [(&[&str], Call); 10] = [
     (&["health"], Call::Health),
     (&["status"], Call::Status),
     (&["login"], Call::Login),
     (&["unlock"], Call::Unlock),
     (&["unlock", "status"], Call::UnlockStatus),
     (&["events"], Call::Events),
+    (&["check"], Call::Check),
+    (&["metrics"], Call::Metrics),
+    (&["openapi.json"], Call::OpenApi),
+    (&["docs"], Call::Docs),
 ];
 
 impl Call {
+    /// All of them, in the order of their numbers.
+    pub(super) const ALL: [Self; 12] = [
+        Self::Health,
+        Self::Status,
+        Self::Login,
+        Self::Unlock,
+        Self::UnlockStatus,
+        Self::Events,
+        Self::Check,
+        Self::Metrics,
+        Self::OpenApi,
+        Self::Docs,
+        Self::Load,
+        Self::Upload,
+    ];
+
     const fn takes_no_body(self) -> bool {
         match self {
-            Self::Health | Self::Status | Self::UnlockStatus | Self::Events => true,
+            Self::Health
+            | Self::Status
+            | Self::UnlockStatus
+            | Self::Events
+            | Self::Check
+            | Self::Metrics
+            | Self::OpenApi
+            | Self::Docs => true,
             Self::Login | Self::Unlock | Self::Load | Self::Upload => false,
+        }
+    }
+
+    /// Whether a stranger may make it: it tells that there is a port, and nothing else.
+    pub(super) const fn is_open(self) -> bool {
+        matches!(self, Self::Health | Self::Docs)
+    }
+
+    /// Its methods, as `Allow` lists them.
+    pub(super) const fn methods(self) -> &'static str {
+        match self {
+            // RFC 9110 section 9.3.2: HEAD goes wherever GET goes.
+            Self::Health | Self::Status | Self::UnlockStatus | Self::Metrics | Self::OpenApi | Self::Docs => {
+                "GET, HEAD"
+            }
+            // Their heads alone would have to be waited for, one of them without an end.
+            Self::Events | Self::Check => "GET",
+            Self::Login | Self::Unlock | Self::Load => "POST",
+            Self::Upload => "POST, PUT",
+        }
+    }
+
+    /// Its name in the metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Status => "status",
+            Self::Login => "login",
+            Self::Unlock => "unlock",
+            Self::UnlockStatus => "unlock_status",
+            Self::Events => "events",
+            Self::Check => "check",
+            Self::Metrics => "metrics",
+            Self::OpenApi => "openapi",
+            Self::Docs => "docs",
+            Self::Load => "load",
+            Self::Upload => "upload",
         }
     }
 
@@ -79,16 +147,8 @@ impl Call {
             (None, Some("upload")) if target.segments.len() > 1 => Self::Upload,
             (None, _) => return Err(Refusal::Route),
         };
-        let (allowed, allow) = match call {
-            // RFC 9110 section 9.3.2: HEAD goes wherever GET goes.
-            Self::Health | Self::Status | Self::UnlockStatus => {
-                (head.method == Method::GET || head.method == Method::HEAD, "GET, HEAD")
-            }
-            // Its head alone would have to be waited for without an end.
-            Self::Events => (head.method == Method::GET, "GET"),
-            Self::Login | Self::Unlock | Self::Load => (head.method == Method::POST, "POST"),
-            Self::Upload => (head.method == Method::POST || head.method == Method::PUT, "POST, PUT"),
-        };
+        let allow = call.methods();
+        let allowed = allow.split(", ").any(|method| method == head.method.as_str());
         if allowed { Ok(call) } else { Err(Refusal::Method { allow }) }
     }
 
@@ -118,6 +178,17 @@ impl Call {
                 let seen = number(head, "since")?.unwrap_or_default();
                 return Ok(Outcome::Events(Box::new(Follower::new(port.desk.feed(), seen))));
             }
+            Self::Check => {
+                seat.now_at(Phase::Handling);
+                let checkup = Box::pin(port.desk.check()).await;
+                Answer::checkup(&checkup, Media::preferred(head.accept.as_deref()))
+            }
+            Self::Metrics => {
+                let gauges = Gauges { clients: port.open.get(), ..Box::pin(port.desk.gauges()).await };
+                Answer::page(Media::Metrics, &metrics::exposition(&gauges, &port.requests))
+            }
+            Self::OpenApi => Answer::page(Media::Json, pages::OPENAPI),
+            Self::Docs => Answer::page(Media::Html, pages::DOCS),
             Self::Load => return Ok(Outcome::Model(Box::pin(load::open(port, head, body, seat)).await?)),
             Self::Upload => Box::pin(upload::take(port, head, body, seat)).await?,
             Self::Login => {

@@ -16,6 +16,7 @@ use super::desk::Outgoing;
 use super::refusal::Refusal;
 use super::wire::Wire;
 use crate::error::Report;
+use crate::metrics;
 
 /// A model that is about to be sent, and its place among those that are.
 pub(super) struct Streamed<'p, M> {
@@ -84,6 +85,9 @@ pub(super) async fn send<M: Outgoing>(
         if wire.stream(&mut parts, patience).await.is_err() {
             wire.cut();
             return Err(Cut::Lost);
+        }
+        if media == Media::Bytes {
+            metrics::MODELS.sent.add(bytes.len() as u64);
         }
         if is_last {
             return Ok(());

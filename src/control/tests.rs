@@ -91,6 +91,25 @@ impl Desk for FakeDesk {
         Rc::clone(&self.feed)
     }
 
+    async fn gauges(&self) -> Gauges {
+        Gauges {
+            version: "0.1.0",
+            uptime: Duration::from_secs(7),
+            unlock: self.state.get(),
+            stages: Vec::new(),
+            logged_in: false,
+            board_changed: false,
+            audit_lines: None,
+            cache: None,
+            free: Vec::new(),
+            clients: 0,
+        }
+    }
+
+    async fn check(&self) -> Checkup {
+        Checkup::from(vec![Check::ok("clock", "right"), Check::fail("engine", "gone", "start it")])
+    }
+
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {
         self.seen.borrow_mut().push((credentials.email().into(), credentials.password().expose().into()));
         self.begun.send(()).await.expect("the test listens");
@@ -148,15 +167,7 @@ fn with_seats(seats: usize, guard: Guard, patience: Patience, test: impl AsyncFn
         let desk = Rc::new(FakeDesk::new(begun));
         let clock = Clock::manual();
         let (shutdown, stopped) = smol::channel::bounded::<()>(1);
-        let port = Port {
-            desk: Rc::clone(&desk),
-            guard,
-            attempts: Attempts::new(clock.now()),
-            clock: clock.clone(),
-            patience,
-            streams: Semaphore::new(STREAMS),
-            seats,
-        };
+        let port = Port::new(Rc::clone(&desk), guard, clock.clone(), patience, STREAMS, seats);
         let ended = executor.spawn(run(port, vec![listener], Rc::clone(&executor), async move {
             let _closed = stopped.recv().await;
         }));

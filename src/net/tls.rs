@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::{error, fmt, io};
 
-use rustls::client::Resumption;
-use rustls::crypto::ring;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
+use super::certificate::{Certificate, Recorder};
 use super::http::TlsFault;
 
 /// Sessions remembered for a shorter handshake: the API, the CDN and some spare.
@@ -28,6 +30,8 @@ pub enum TlsError {
     Root(rustls::Error),
     /// The cipher suites of this build do not make a configuration: a fault of this program.
     Suites(rustls::Error),
+    /// The roots do not make a verifier.
+    Verifier(VerifierBuilderError),
 }
 
 impl fmt::Display for TlsError {
@@ -37,6 +41,7 @@ impl fmt::Display for TlsError {
             Self::NoCertificate => "the file of roots holds no certificate; it must have one CERTIFICATE block or more",
             Self::Root(_) => "a certificate in the file of roots cannot be a root",
             Self::Suites(_) => "no usable cipher suites",
+            Self::Verifier(_) => "the roots cannot be used",
         })
     }
 }
@@ -46,6 +51,7 @@ impl error::Error for TlsError {
         match self {
             Self::Pem(source) => Some(source),
             Self::Root(source) | Self::Suites(source) => Some(source),
+            Self::Verifier(source) => Some(source),
             Self::NoCertificate => None,
         }
     }
@@ -56,6 +62,52 @@ impl error::Error for TlsError {
 /// # Errors
 /// [`TlsError`] when the PEM holds no root, or one that cannot be used.
 pub fn client_config(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    let config = builder()?.with_root_certificates(roots(ca_pem)?).with_no_client_auth();
+    Ok(Arc::new(finished(config)))
+}
+
+/// The same configuration, which keeps the certificate that the server showed. For one handshake at a time.
+pub(super) struct Recording {
+    config: Arc<ClientConfig>,
+    recorder: Arc<Recorder>,
+}
+
+impl Recording {
+    /// # Errors
+    /// As [`client_config`].
+    pub(super) fn of(ca_pem: Option<&[u8]>) -> Result<Self, TlsError> {
+        let below = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca_pem)?), provider());
+        let recorder = Arc::new(Recorder::over(below.build().map_err(TlsError::Verifier)?));
+        let verifier = Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>;
+        let config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        Ok(Self { config: Arc::new(finished(config)), recorder })
+    }
+
+    pub(super) const fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    /// What the server showed.
+    pub(super) fn seen(&self) -> Option<Certificate> {
+        self.recorder.seen()
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(TlsError::Suites)
+}
+
+fn finished(mut config: ClientConfig) -> ClientConfig {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    config
+}
+
+fn roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_pem {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -68,14 +120,7 @@ pub fn client_config(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsErro
             }
         }
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Suites)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(Arc::new(config))
+    Ok(roots)
 }
 
 /// What TLS itself found wrong, or `None` when the connection failed below it.

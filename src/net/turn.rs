@@ -7,11 +7,13 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::time::Instant;
 
 use smol::LocalExecutor;
 use smol::future::{or, yield_now};
 
 use crate::limits::CRYPTO_PER_TURN_BYTES;
+use crate::metrics;
 
 /// Tasks polled in one turn before the sockets are looked at again.
 const POLLS_PER_TURN: usize = 16;
@@ -40,7 +42,10 @@ pub fn block_on<T>(executor: &LocalExecutor<'_>, main: impl Future<Output = T>) 
     // Each poll from outside is a turn: between two of them smol looks at the sockets.
     smol::block_on(poll_fn(|cx| {
         LEFT.set(CRYPTO_PER_TURN_BYTES);
-        both.as_mut().poll(cx)
+        let began = Instant::now();
+        let polled = both.as_mut().poll(cx);
+        metrics::TURNS.observe(began.elapsed());
+        polled
     }))
 }
 

@@ -10,11 +10,12 @@ use smol::lock::OnceCell;
 use super::error::{Damage, ResourceError};
 use super::vault::{self, VaultKey};
 use super::{Held, Models};
-use crate::cloud::{Cdn, CdnSettings, Session};
-use crate::crypto::{AesKey, Digest, unseal};
+use crate::cloud::{Api, Cdn, CdnSettings, CloudError, Session};
+use crate::config;
+use crate::crypto::{AesKey, Digest, HardwareHash, unseal};
 use crate::limits::CDN_YAML_SEALED_BYTES;
 use crate::name::Folder;
-use crate::secret::Credentials;
+use crate::secret::{Credentials, SecretBytes};
 
 /// The file of the Resource API that tells the CDN (CONTRACT section 2).
 const CDN_YAML: &str = "cdn.yaml";
@@ -158,18 +159,10 @@ impl Models {
             if CdnSettings::is_enough_alone(over, true) {
                 return Ok(self.cdn_of(CdnSettings::from_yaml(None, over)?));
             }
-            let (api, hardware, none) = (&self.parts.api, &self.parts.hardware, Folder::default());
-            let sealed = api.small_resource(&login.session, hardware, &none, CDN_YAML, CDN_YAML_SEALED_BYTES);
-            let yaml = match sealed.await {
-                Ok(sealed) => Some(
-                    unseal(&login.api_key, sealed).map_err(|error| ResourceError::Damaged(Damage::ApiKey(error)))?,
-                ),
-                // Then what is configured must do, or the error names what is missing.
-                Err(crate::cloud::CloudError::Unknown { .. }) => None,
-                Err(error) => return Err(error.into()),
-            };
-            let yaml = yaml.as_ref().map(crate::secret::SecretBytes::expose);
-            Ok(self.cdn_of(CdnSettings::from_yaml(yaml, over)?))
+            let parts = &self.parts;
+            cdn_settings(&parts.api, &login.session, &parts.hardware, &login.api_key, over)
+                .await
+                .map(|s| self.cdn_of(s))
         };
         login.cdn.get_or_try_init(make).await.map(Rc::clone)
     }
@@ -180,6 +173,27 @@ impl Models {
             log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
         }))
     }
+}
+
+/// With what the CDN is called: `cdn.yaml` of this log-in, with what the configuration sets over it.
+///
+/// # Errors
+/// The API's, or what is missing in the settings.
+pub async fn cdn_settings(
+    api: &Api,
+    session: &Session,
+    hardware: &HardwareHash,
+    api_key: &AesKey,
+    over: &config::Cdn,
+) -> Result<CdnSettings, ResourceError> {
+    let none = Folder::default();
+    let yaml = match api.small_resource(session, hardware, &none, CDN_YAML, CDN_YAML_SEALED_BYTES).await {
+        Ok(sealed) => Some(unseal(api_key, sealed).map_err(|error| ResourceError::Damaged(Damage::ApiKey(error)))?),
+        // Then what is configured must do, or the error names what is missing.
+        Err(CloudError::Unknown { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(CdnSettings::from_yaml(yaml.as_ref().map(SecretBytes::expose), over)?)
 }
 
 impl Offline {

@@ -47,6 +47,7 @@ use crate::secret::Credentials;
 
 pub use error::{Damage, NotKept, ResourceError, is_unreachable};
 pub use join::Unjoined;
+pub use login::cdn_settings;
 pub use model::Model;
 pub use upload::{Incoming, Outcome};
 pub use vault::VaultRefused;
@@ -79,11 +80,11 @@ pub struct ModelParts {
     /// The flash.
     pub cache: Rc<Cache>,
     /// `[keys]`: for the resource key, and the API key of each log-in.
-    pub salts: Salts,
+    pub salts: Rc<Salts>,
     /// This board.
     pub hardware: HardwareHash,
     /// `[cdn]`, which wins over `cdn.yaml`.
-    pub over: config::Cdn,
+    pub over: Rc<config::Cdn>,
     /// `[cache] offline`.
     pub offline: bool,
     /// The least role that may upload.

@@ -21,6 +21,8 @@ pub struct Meter {
     total: Cell<Option<u64>>,
     images_done: Cell<Option<u32>>,
     images_total: Cell<Option<u32>>,
+    /// How long each state of the last unlock took.
+    took: Cell<[Option<Duration>; State::ALL.len()]>,
     moved: Event,
 }
 
@@ -37,12 +39,14 @@ impl Meter {
             total: Cell::new(None),
             images_done: Cell::new(None),
             images_total: Cell::new(None),
+            took: Cell::default(),
             moved: Event::new(),
         }
     }
 
     /// A stage's work begins: its bytes count from zero.
     pub fn begin(&self, state: State, total_bytes: Option<u64>) {
+        self.take_time();
         self.turn(state);
         self.stage.set(Some(state));
         self.began.set(self.clock.now());
@@ -50,6 +54,7 @@ impl Meter {
         self.done.set(0);
         self.total.set(total_bytes);
         if state == State::Authenticating {
+            self.took.set(Default::default());
             self.images_done.set(None);
             self.images_total.set(None);
         }
@@ -57,8 +62,25 @@ impl Meter {
 
     /// Nothing is under way any more.
     pub fn rest(&self, state: State) {
+        self.take_time();
         self.turn(state);
         self.ended.set(Some(self.clock.now()));
+    }
+
+    /// The state that ends now took this long.
+    fn take_time(&self) {
+        let state = self.state.get();
+        let mut took = self.took.get();
+        if let (true, Some(entry)) = (state.is_running(), took.get_mut(state as usize)) {
+            // A stage may begin anew within one unlock: its times add up.
+            *entry = Some(entry.unwrap_or_default() + self.clock.now().saturating_sub(self.began.get()));
+            self.took.set(took);
+        }
+    }
+
+    /// How long each state of the last unlock took, as far as it has ended.
+    pub fn stages(&self) -> impl Iterator<Item = (State, Duration)> {
+        State::ALL.into_iter().zip(self.took.get()).filter_map(|(state, took)| Some((state, took?)))
     }
 
     fn turn(&self, state: State) {

@@ -23,6 +23,17 @@ pub enum State {
 }
 
 impl State {
+    /// All of them, in the order in which they come.
+    pub const ALL: [Self; 7] = [
+        Self::Idle,
+        Self::Authenticating,
+        Self::DownloadingKey,
+        Self::Decrypting,
+        Self::LoadingImages,
+        Self::Ready,
+        Self::Error,
+    ];
+
     /// The name as the control port writes it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -14,7 +14,8 @@ use super::answer::judge;
 use super::clock::CdnClock;
 use super::error::{CdnError, CdnFault, CdnOperation, PutError};
 use super::settings::{CdnSettings, Signer};
-use crate::error::Report;
+use crate::error::{Explain as _, Report};
+use crate::metrics::{self, Peer};
 use crate::name::{Folder, ResourceName};
 use crate::net::{BodySource, Client, Clock, ExchangeError, NetError, Repeatable, Response, Timeouts};
 
@@ -194,6 +195,7 @@ impl Shared {
         let Some(pause) = budget.pause(error.again()) else {
             return Err(error);
         };
+        metrics::RETRIES.count(error.code());
         if let Some(observer) = &self.observer {
             observer(&CdnRetry { operation, attempt: budget.failed(), cause: Report::of(&error), pause });
         }
@@ -236,7 +238,8 @@ impl Shared {
             .header(header::HOST, signed.host)
             .header(header::USER_AGENT, USER_AGENT)
             // All of them read, or put the same in the same place; beginning twice leaves an upload that ends by age.
-            .extension(Repeatable);
+            .extension(Repeatable)
+            .extension(Peer::Cdn);
         for (name, value) in ask.headers {
             builder = builder.header(name, value);
         }

@@ -73,7 +73,7 @@ impl CdnClock {
 }
 
 /// The `Date` of an answer (RFC 9110 section 5.6.7; only the form that may be sent today).
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let text = headers.get(header::DATE)?.to_str().ok()?;
     DateTimeParser::new().parse_timestamp(text.trim()).ok()
 }

@@ -27,7 +27,7 @@ mod tests;
 mod tests_write;
 
 pub use call::{Cdn, CdnRetry};
-pub use clock::CdnClock;
+pub use clock::{CdnClock, date};
 pub use error::{CdnError, CdnFault, CdnOperation, PutError, SettingsFault};
 pub use read::{CdnRead, Tail};
 pub use settings::CdnSettings;

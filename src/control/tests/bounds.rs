@@ -138,16 +138,8 @@ fn a_connection_at_rest_is_small() {
     let executor = Rc::new(LocalExecutor::<'static>::new());
     let clients = Clients::new(1);
     let (begun, _) = smol::channel::unbounded();
-    let clock = Clock::manual();
-    let port = Rc::new(Port {
-        desk: Rc::new(FakeDesk::new(begun)),
-        guard: Guard::default(),
-        attempts: Attempts::new(clock.now()),
-        clock,
-        patience: Patience::default(),
-        streams: Semaphore::new(STREAMS),
-        seats: 1,
-    });
+    let desk = Rc::new(FakeDesk::new(begun));
+    let port = Rc::new(Port::new(desk, Guard::default(), Clock::manual(), Patience::default(), STREAMS, 1));
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let stream = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
     let stream = wire::Stream::Tcp(smol::Async::new(stream).expect("a socket"));

@@ -85,6 +85,40 @@ fn a_wait_ends_with_the_next_state_or_with_its_time_and_is_none_at_rest() {
 }
 
 #[test]
+fn a_checkup_is_text_for_who_asks_and_the_page_may_do_no_more_than_it_does() {
+    with_default_port(async |port| {
+        let reply = port.call("GET", "/check", "").await;
+        assert!(
+            reply.status == 200 && reply.body.starts_with(r#"{"result":"fail","checks":[{"name":"clock""#),
+            "{reply:?}"
+        );
+        let text = port.talk("GET /check HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n").await;
+        assert!(text.contains(" 400 "), "{text}");
+        let text = "GET /check HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\nConnection: close\r\n\r\n";
+        let text = port.talk(text).await;
+        assert!(text.contains("\r\n\r\nok    clock        right\nfail  engine       gone\n"), "{text}");
+        let page = port.talk("GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+        assert!(page.contains("\r\nContent-Security-Policy: default-src 'none'; script-src 'sha256-"), "{page}");
+        assert!(page.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"), "{page}");
+        let metrics = port.call("GET", "/metrics", "").await;
+        assert!(metrics.body.contains("azaion_loader_requests_total{call=\"check\",status=\"2xx\"} 2"), "{metrics:?}");
+        assert!(metrics.body.contains("\nazaion_loader_clients 1"), "{metrics:?}");
+    });
+}
+
+#[test]
+fn a_stranger_may_read_the_page_and_nothing_else() {
+    let guard = Guard { token: Some(crate::secret::SecretText::new("s3cret".into())), ..Guard::default() };
+    with_seats(8, guard, Patience::default(), async |port| {
+        for (path, status) in
+            [("/health", 200), ("/docs", 200), ("/openapi.json", 401), ("/check", 401), ("/metrics", 401)]
+        {
+            assert_eq!(port.call("GET", path, "").await.status, status, "{path}");
+        }
+    });
+}
+
+#[test]
 fn every_topic_is_an_event_of_its_name() {
     with_default_port(async |port| {
         let view = |state| UnlockView { state, error: None, progress: Progress::default() };

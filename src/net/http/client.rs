@@ -16,6 +16,7 @@ use super::patience::{Patience, Timeouts};
 use super::pool::Pool;
 use super::response::{Response, receive};
 use super::send::send;
+use crate::metrics::Peer;
 use crate::net::Clock;
 
 /// Marks a request that may be sent twice although its method does not say so: put it into the extensions.
@@ -63,14 +64,16 @@ impl Client {
     ) -> Result<Response, ExchangeError<B::Error>> {
         let patience = Patience::begin(timeouts);
         complete(&mut request, endpoint, body.length())?;
-        if let Some(connection) = self.pool.take(endpoint).await {
+        let traffic = request.extensions().get().copied().unwrap_or(Peer::of(endpoint)).traffic();
+        if let Some(mut connection) = self.pool.take(endpoint).await {
+            connection.count_as(traffic);
             match self.on(connection, endpoint, request.clone(), &mut body, &patience).await {
                 Ok(response) => return Ok(response),
                 Err(miss) if miss.untouched && may_repeat(&request) && body.rewind() => {}
                 Err(miss) => return Err(miss.error),
             }
         }
-        let connection = Connection::new(dial(endpoint, &self.tls, &patience).await?);
+        let connection = Connection::new(dial(endpoint, &self.tls, &patience).await?, traffic);
         self.on(connection, endpoint, request, &mut body, &patience).await.map_err(|miss| miss.error)
     }
 
@@ -107,6 +110,16 @@ impl Client {
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.pool.len()
+    }
+}
+
+impl Peer {
+    /// Who answers there, when the request does not say.
+    const fn of(endpoint: &Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Unix(_) => Self::Engine,
+            Endpoint::Tls { .. } | Endpoint::Plain { .. } => Self::Api,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::error::{NetError, Part, ProtocolFault, Step};
 use super::patience::Patience;
 use super::stream::Stream;
 use crate::limits::{PIECE_BYTES, RESPONSE_HEAD_BYTES};
+use crate::metrics::Traffic;
 use crate::net::turn;
 
 /// How a write ended.
@@ -41,11 +42,18 @@ pub(super) struct Connection {
     touched: bool,
     /// Bytes moved since this task last let others run.
     moved: usize,
+    /// Where they are counted.
+    traffic: &'static Traffic,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, buffer: Zeroizing::default(), start: 0, end: 0, touched: false, moved: 0 }
+    pub(super) fn new(stream: Stream, traffic: &'static Traffic) -> Self {
+        Self { stream, buffer: Zeroizing::default(), start: 0, end: 0, touched: false, moved: 0, traffic }
+    }
+
+    /// Counts what passes from now on here: API and CDN may be one server.
+    pub(super) const fn count_as(&mut self, traffic: &'static Traffic) {
+        self.traffic = traffic;
     }
 
     /// What has been read and not used.
@@ -93,6 +101,7 @@ impl Connection {
         debug_assert!(self.input().is_empty(), "bytes would be overtaken");
         let read = poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, into)).await?;
         self.touched |= read > 0;
+        self.traffic.received.add(read as u64);
         Ok(read)
     }
 
@@ -107,6 +116,7 @@ impl Connection {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut self.buffer[self.end..]))?;
         self.end += read;
         self.touched |= read > 0;
+        self.traffic.received.add(read as u64);
         Poll::Ready(Ok(read))
     }
 
@@ -149,6 +159,7 @@ impl Connection {
             });
             match patience.within(Step::Send, step).await {
                 Ok(Some(written)) => {
+                    self.traffic.sent.add(written as u64);
                     bytes = &bytes[written..];
                     self.share_turn(written).await;
                 }

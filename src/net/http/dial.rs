@@ -52,8 +52,17 @@ fn connect_failed(endpoint: &Endpoint, source: io::Error) -> NetError {
 
 async fn tcp(endpoint: &Endpoint, host: &str, port: u16, patience: &Patience) -> Result<TcpStream, NetError> {
     let addresses = patience.within(Step::Resolve, resolve(host, port)).await?;
+    connect(endpoint, &addresses, patience).await
+}
+
+/// A connection to the first of `addresses` that takes it.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    addresses: &[SocketAddr],
+    patience: &Patience,
+) -> Result<TcpStream, NetError> {
     let connect = async {
-        let stream = first_to_connect(&addresses).await?;
+        let stream = first_to_connect(addresses).await?;
         // Requests are written in whole pieces; waiting to fill a segment would only add a round trip.
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -63,7 +72,7 @@ async fn tcp(endpoint: &Endpoint, host: &str, port: u16, patience: &Patience) ->
 }
 
 /// All addresses of `host`, in the system's order of preference (RFC 6724).
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, NetError> {
+pub(super) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, NetError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -125,7 +134,7 @@ async fn first_to_connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
-async fn handshake(host: &str, stream: TcpStream, config: &Arc<ClientConfig>) -> Result<Stream, NetError> {
+pub(super) async fn handshake(host: &str, stream: TcpStream, config: &Arc<ClientConfig>) -> Result<Stream, NetError> {
     let refused = |source: io::Error| match tls::fault(&source) {
         Some(fault) => NetError::Tls { host: host.to_owned(), fault, source },
         None => NetError::io(Step::Tls, source),
