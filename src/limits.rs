@@ -4,12 +4,14 @@
 //! protects, and what happens at it. Nothing else in the crate may invent one. Each has a test at the bound, at the
 //! foot of the room that enforces it.
 
+mod client;
 mod control;
 mod images;
 mod models;
 
 use std::time::Duration;
 
+pub use client::*;
 pub use control::*;
 pub use images::*;
 pub use models::*;
@@ -185,21 +187,6 @@ pub const AUDIT_USER_BYTES: usize = 64;
 
 /// One line of the audit log: 200 bytes around a user's id of which every byte may be escaped as `\u0000`.
 pub const AUDIT_LINE_BYTES: usize = 200 + 6 * AUDIT_USER_BYTES;
-
-/// What the command-line client reads of one answer of the control port.
-pub const CLIENT_ANSWER_BYTES: usize = 256 * 1024;
-
-/// How long the command-line client waits for a connection to the agent, which is on the same board or one hop away.
-pub const CLIENT_CONNECT: Duration = Duration::from_secs(5);
-
-/// How long the command-line client waits for an answer; the agent answers at all times.
-pub const CLIENT_CALL: Duration = Duration::from_secs(15);
-
-/// How often the command-line client asks how far an unlock is.
-pub const CLIENT_POLL: Duration = Duration::from_millis(250);
-
-/// How often `azaion-loader wait` asks: it may run for hours beside the agent.
-pub const CLIENT_WAIT_POLL: Duration = Duration::from_secs(1);
 
 /// Days that daily log files can be kept for.
 pub const LOG_RETENTION_DAYS: u32 = 3650;

@@ -151,7 +151,7 @@ pub static LOG_WRITTEN: Counter = Counter::new();
 
 /// Log-ins that the Resource API accepted.
 pub static LOGINS_ACCEPTED: Counter = Counter::new();
-/// Log-ins that it refused, or that did not get there.
+/// Log-ins that it refused.
 pub static LOGINS_REFUSED: Counter = Counter::new();
 /// Unlocks that ended in `ready`.
 pub static UNLOCKS_READY: Counter = Counter::new();

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 
 use azaion_loader::config::Listen;
 use azaion_loader::control::{
-    Desk, Feed, Guard, Incoming, Listener, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
-    Wanted, serve,
+    Checkup, Desk, Feed, Gauges, Guard, Incoming, Listener, Outgoing, StatusView, UnlockAnswer, UnlockView,
+    UploadAnswer, UserView, Wanted, serve,
 };
 use azaion_loader::error::{Code, Report};
 use azaion_loader::limits::{JSON_BODY_BYTES, PIECE_BYTES};
@@ -107,6 +107,14 @@ impl Desk for FixedDesk {
 
     fn feed(&self) -> Rc<Feed> {
         Rc::default()
+    }
+
+    async fn gauges(&self) -> Gauges {
+        unreachable!("no test here asks for metrics")
+    }
+
+    async fn check(&self) -> Checkup {
+        unreachable!("no test here asks for a checkup")
     }
 
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {

@@ -17,7 +17,6 @@ use crate::audit::{Audit, Event};
 use crate::control::{self, Checkup, EngineView, Feed, Gauges, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
-use crate::metrics;
 use crate::net::Clock;
 use crate::secret::Credentials;
 use crate::unlock::State;
@@ -128,14 +127,12 @@ impl control::Desk for Desk {
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {
         match self.parts.cloud.log_in(&credentials).await {
             Ok(session) => {
-                metrics::LOGINS_ACCEPTED.count();
                 self.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
                 self.feed.note(&format!("logged in with the role {}", session.user().role.as_str()));
                 Ok(())
             }
             Err(error) => {
                 let report = Report::of(&error);
-                metrics::LOGINS_REFUSED.count();
                 self.audit.note(Event::LoginRefused, None, Some(report.code));
                 log::warn!("log-in failed: {} ({})", report.message, report.code);
                 self.feed.error(&report);

@@ -206,7 +206,6 @@ impl ModelDesk {
     }
 
     fn note_log_in(&self, session: &Session) {
-        metrics::LOGINS_ACCEPTED.count();
         self.voices.audit.note(Event::LoginAccepted, Some(&session.user().id), None);
     }
 
@@ -215,7 +214,6 @@ impl ModelDesk {
         if resource::is_unreachable(error) {
             self.away_until.set(self.clock.now() + AWAY_PAUSE);
         } else {
-            metrics::LOGINS_REFUSED.count();
             self.voices.audit.note(Event::LoginRefused, None, Some(report.code));
             self.refusal.replace(Some((self.clock.now() + AWAY_PAUSE, report.clone())));
         }

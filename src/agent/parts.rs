@@ -14,6 +14,7 @@ use crate::crypto::AesKey;
 use crate::engine::{Brought, Difference, Engine, EngineError, EngineFacts, Expected, Gauge, Order, Preview};
 use crate::error::chain;
 use crate::limits::{BOOT_ARCHIVE_PAUSE, ENGINE_LANE_MEMORY_BYTES, ENGINE_LANES};
+use crate::metrics;
 use crate::net::{Client, lend};
 use crate::secret::Credentials;
 use crate::unlock::{self, Cause, Meter, Standing};
@@ -95,12 +96,21 @@ impl CloudPart {
 
     /// Logs in and holds the session. A failure leaves the one that was held.
     pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<Rc<Session>, CloudError> {
-        Ok(self.hold(self.api.open_session(credentials.duplicate()).await?))
+        self.outcome(self.api.open_session(credentials.duplicate()).await)
     }
 
     /// The same in one attempt, for a call that can be answered without the API.
     pub(super) async fn log_in_at_once(&self, credentials: &Credentials) -> Result<Rc<Session>, CloudError> {
-        Ok(self.hold(self.api.open_session_at_once(credentials.duplicate()).await?))
+        self.outcome(self.api.open_session_at_once(credentials.duplicate()).await)
+    }
+
+    fn outcome(&self, opened: Result<Session, CloudError>) -> Result<Rc<Session>, CloudError> {
+        match &opened {
+            Ok(_) => metrics::LOGINS_ACCEPTED.count(),
+            Err(CloudError::WrongCredentials { .. }) => metrics::LOGINS_REFUSED.count(),
+            Err(_) => {}
+        }
+        opened.map(|session| self.hold(session))
     }
 
     fn hold(&self, session: Session) -> Rc<Session> {

@@ -1,34 +1,63 @@
 //! Calls of the control port (CONTRACT section 6), and what can go wrong with them.
 
-use std::error::Error;
-use std::fmt;
-use std::io;
+mod failure;
+
+use std::io::{self, Read};
 use std::time::Duration;
 
 use http::{Response, Uri};
 use serde::Deserialize;
-use ureq::{Agent, Body};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::{Agent, Body, BodyReader, RequestBuilder, SendBody};
 use zeroize::Zeroizing;
 
-use super::exit;
 use super::screen::plain;
 use super::target::Target;
-use super::unix::{NoResolver, UnixConnector};
+use super::wire::{Early, NoResolver, PortConnector};
 use crate::json;
-use crate::limits::{CLIENT_ANSWER_BYTES, CLIENT_CALL, CLIENT_CONNECT};
+use crate::limits::{
+    CLIENT_ANSWER_BYTES, CLIENT_ASKING, CLIENT_CALL, CLIENT_CONNECT, CLIENT_CONTINUE, CLIENT_EVENTS_SILENCE,
+};
+use crate::name::{Folder, ResourceName};
 use crate::secret::{Credentials, SecretText};
+
+pub(super) use failure::ClientError;
 
 /// One agent's control port.
 pub(super) struct Client {
     agent: Agent,
     target: Target,
     token: Option<SecretText>,
+    early: Early,
+}
+
+/// A model on its way.
+pub(super) struct Model {
+    /// Where it is known.
+    pub(super) length: Option<u64>,
+    /// Ends cleanly where the model is whole, else in an error.
+    pub(super) body: BodyReader<'static>,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// The cloud has it.
+    Published,
+    /// The board has it.
+    Accepted,
 }
 
 /// An answer: its status and its body.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+}
+
+/// The answer to what was done.
+#[derive(Deserialize)]
+struct Done {
+    status: String,
 }
 
 /// `GET /unlock/status`. Fields of later versions are passed over.
@@ -39,6 +68,9 @@ pub(super) struct UnlockStatus {
     pub(super) error: Option<Report>,
     #[serde(default)]
     pub(super) progress: Progress,
+    /// All of it as it came, on one line.
+    #[serde(skip)]
+    pub(super) line: String,
 }
 
 /// How far it is; `None` where unknown.
@@ -67,76 +99,6 @@ struct Refusal {
     error: Report,
 }
 
-/// Why there is no answer that helps.
-#[derive(Debug)]
-pub(super) enum ClientError {
-    /// Nobody listens there.
-    NotRunning { target: Target, source: io::Error },
-    /// The socket is there and this user may not open it.
-    NotAllowed { target: Target, source: io::Error },
-    /// The connection failed in the middle, or no answer came in time.
-    NoAnswer { target: Target, source: ureq::Error },
-    /// What answers is not this agent.
-    NotTheAgent { target: Target, status: u16 },
-    /// The agent refuses.
-    Refused { status: u16, report: Report },
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRunning { target, .. } => write!(f, "the agent is not running at {target}"),
-            Self::NotAllowed { target, .. } => write!(f, "this user may not call the agent at {target}"),
-            Self::NoAnswer { target, .. } => write!(f, "the agent at {target} does not answer"),
-            Self::NotTheAgent { target, status } => {
-                write!(f, "what answers at {target} (status {status}) is not azaion-loader")
-            }
-            Self::Refused { report, .. } => write!(f, "{} ({})", plain(&report.message), plain(&report.code)),
-        }
-    }
-}
-
-impl Error for ClientError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::NotRunning { source, .. } | Self::NotAllowed { source, .. } => Some(source),
-            Self::NoAnswer { source, .. } => Some(source),
-            Self::NotTheAgent { .. } | Self::Refused { .. } => None,
-        }
-    }
-}
-
-impl ClientError {
-    /// What the person can do.
-    pub(super) fn next_step(&self) -> String {
-        match self {
-            Self::NotRunning { .. } => "systemctl status azaion-loader, or another address with --url".to_owned(),
-            Self::NotAllowed { .. } => "call as root, or add this user to [control] allow_uids".to_owned(),
-            Self::NoAnswer { .. } => "journalctl -u azaion-loader -n 50".to_owned(),
-            Self::NotTheAgent { .. } => "check --url or [control] listen".to_owned(),
-            Self::Refused { report, .. } => plain(&report.next),
-        }
-    }
-
-    /// The exit code of the process.
-    pub(super) const fn exit(&self) -> u8 {
-        match self {
-            Self::NotRunning { .. } | Self::NoAnswer { .. } => exit::NOT_RUNNING,
-            Self::NotAllowed { .. } | Self::NotTheAgent { .. } | Self::Refused { .. } => exit::FAILED,
-        }
-    }
-
-    /// Whether the same call may succeed later without anybody doing anything to this client.
-    pub(super) const fn may_pass(&self) -> bool {
-        match self {
-            Self::NotRunning { .. } | Self::NoAnswer { .. } => true,
-            // Too many clients, or a fault of the agent's own.
-            Self::Refused { status, .. } => *status == 429 || *status >= 500,
-            Self::NotAllowed { .. } | Self::NotTheAgent { .. } => false,
-        }
-    }
-}
-
 impl Client {
     pub(super) fn new(target: Target, token: Option<SecretText>) -> Self {
         let config = Agent::config_builder()
@@ -148,11 +110,13 @@ impl Client {
             .timeout_connect(Some(CLIENT_CONNECT))
             .user_agent(concat!("azaion-loader/", env!("CARGO_PKG_VERSION")))
             .build();
+        let early = Early::default();
+        let connector = PortConnector { target: target.clone(), early: early.clone() };
         let agent = match &target {
-            Target::Tcp(_) => Agent::new_with_config(config),
-            Target::Unix(path) => Agent::with_parts(config, UnixConnector(path.clone()), NoResolver),
+            Target::Tcp(_) => Agent::with_parts(config, connector, DefaultResolver::default()),
+            Target::Unix(_) => Agent::with_parts(config, connector, NoResolver),
         };
-        Self { agent, target, token }
+        Self { agent, target, token, early }
     }
 
     /// `GET /status`, as it came.
@@ -169,7 +133,9 @@ impl Client {
     /// [`ClientError`]
     pub(super) fn unlock_status(&self, limit: Duration) -> Result<UnlockStatus, ClientError> {
         let answer = self.get("/unlock/status", limit.min(CLIENT_CALL))?;
-        self.parse(&answer)
+        let mut status: UnlockStatus = self.parse(&answer)?;
+        status.line = plain(&String::from_utf8_lossy(&answer.body));
+        Ok(status)
     }
 
     /// `POST /unlock`; its state.
@@ -182,21 +148,125 @@ impl Client {
             state: String,
         }
         let body = credentials.map(login_body).unwrap_or_default();
-        let mut request = self.agent.post(self.uri("/unlock")).header("content-type", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("authorization", bearer(token).as_str());
-        }
-        let sent = request.config().timeout_global(Some(CLIENT_CALL)).build().send(body.as_slice());
-        let answer = self.answer(sent)?;
+        let answer = self.post("/unlock", &body, CLIENT_CALL)?;
         self.parse::<State>(&answer).map(|state| state.state)
     }
 
-    fn get(&self, path: &str, limit: Duration) -> Result<Answer, ClientError> {
-        let mut request = self.agent.get(self.uri(path));
-        if let Some(token) = &self.token {
-            request = request.header("authorization", bearer(token).as_str());
+    /// `POST /login`.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(super) fn login(&self, credentials: &Credentials) -> Result<(), ClientError> {
+        let answer = self.post("/login", &login_body(credentials), CLIENT_ASKING)?;
+        self.parse::<Done>(&answer).map(drop)
+    }
+
+    /// `GET /check`, as it came.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(super) fn check(&self) -> Result<Vec<u8>, ClientError> {
+        self.get("/check", CLIENT_ASKING).map(|answer| answer.body)
+    }
+
+    /// `GET /metrics`, as it came.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(super) fn metrics(&self) -> Result<Vec<u8>, ClientError> {
+        self.get("/metrics", CLIENT_CALL).map(|answer| answer.body)
+    }
+
+    /// `POST /load/{name}`. It takes as long as it takes.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(super) fn load(&self, name: &ResourceName, folder: &Folder) -> Result<Model, ClientError> {
+        let form = serde_json::json!({ "folder": folder.as_str() }).to_string();
+        let request = self.agent.post(self.uri(&format!("/load/{}", segment(name))));
+        let sent = self.authorised(request).header("content-type", "application/json").send(form.as_bytes());
+        let response = sent.map_err(|error| self.failed(error))?;
+        let (head, body) = self.streamed(response)?.into_parts();
+        // Not what `Body` says of it: to that, a model of no bytes is none.
+        let length = head.headers.get(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        if length.is_none() && !head.headers.contains_key(http::header::TRANSFER_ENCODING) {
+            // Its end could not be told from a cut.
+            return Err(ClientError::NotTheAgent { target: self.target.clone(), status: head.status.as_u16() });
         }
+        Ok(Model { length, body: body.into_with_config().limit(u64::MAX).reader() })
+    }
+
+    /// `PUT /upload/{name}`, let in before the first byte is sent. It takes as long as it takes.
+    ///
+    /// # Errors
+    /// [`ClientError`]; an error of the body itself is told as [`ClientError::NoAnswer`].
+    pub(super) fn upload(
+        &self,
+        (name, folder): (&ResourceName, &Folder),
+        length: Option<u64>,
+        body: &mut dyn Read,
+    ) -> Result<Upload, ClientError> {
+        let query = if folder.is_none() { String::new() } else { format!("?folder={}", folder.as_str()) };
+        let request = self.agent.put(self.uri(&format!("/upload/{}{query}", segment(name))));
+        let mut request = self.authorised(request).header("content-type", "application/octet-stream");
+        if let Some(length) = length {
+            request = request.header("content-length", length.to_string());
+        }
+        if length != Some(0) {
+            request = request.header("expect", "100-continue");
+        }
+        let request = request.config().timeout_await_100(Some(CLIENT_CONTINUE)).build();
+        let answer = self.answer(request.send(SendBody::from_reader(body)))?;
+        match self.parse::<Done>(&answer)?.status.as_str() {
+            "success" => Ok(Upload::Published),
+            "accepted" => Ok(Upload::Accepted),
+            _ => Err(ClientError::NotTheAgent { target: self.target.clone(), status: answer.status }),
+        }
+    }
+
+    /// `GET /events`, behind the event `since`.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub(super) fn events(&self, since: Option<u64>) -> Result<BodyReader<'static>, ClientError> {
+        let path = since.map_or_else(|| "/events".to_owned(), |id| format!("/events?since={id}"));
+        let request = self.authorised(self.agent.get(self.uri(&path))).header("accept", "text/event-stream");
+        let sent = request.config().timeout_per_read(Some(CLIENT_EVENTS_SILENCE)).build().call();
+        let response = sent.map_err(|error| self.failed(error))?;
+        Ok(self.streamed(response)?.into_body().into_with_config().limit(u64::MAX).reader())
+    }
+
+    /// An answer whose body is read as it comes; everything but 200 is read here, and is no answer.
+    fn streamed(&self, response: Response<Body>) -> Result<Response<Body>, ClientError> {
+        let status = response.status().as_u16();
+        if status == 200 {
+            return Ok(response);
+        }
+        self.answer(Ok(response))?;
+        Err(ClientError::NotTheAgent { target: self.target.clone(), status })
+    }
+
+    /// Tells whoever makes a body that no more of it is wanted.
+    pub(super) fn early(&self) -> Early {
+        self.early.clone()
+    }
+
+    fn get(&self, path: &str, limit: Duration) -> Result<Answer, ClientError> {
+        let request = self.authorised(self.agent.get(self.uri(path)));
         self.answer(request.config().timeout_global(Some(limit)).build().call())
+    }
+
+    fn post(&self, path: &str, body: &[u8], limit: Duration) -> Result<Answer, ClientError> {
+        let request = self.authorised(self.agent.post(self.uri(path))).header("content-type", "application/json");
+        self.answer(request.config().timeout_global(Some(limit)).build().send(body))
+    }
+
+    fn authorised<Kind>(&self, request: RequestBuilder<Kind>) -> RequestBuilder<Kind> {
+        match &self.token {
+            Some(token) => request.header("authorization", bearer(token).as_str()),
+            None => request,
+        }
     }
 
     fn uri(&self, path: &str) -> Uri {
@@ -205,7 +275,7 @@ impl Client {
             Target::Unix(_) => "localhost",
         };
         let uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build();
-        uri.expect("the target's authority was parsed before, the paths are literals")
+        uri.expect("the target's authority was parsed before, the paths are ASCII without spaces")
     }
 
     fn answer(&self, sent: Result<Response<Body>, ureq::Error>) -> Result<Answer, ClientError> {
@@ -238,6 +308,19 @@ impl Client {
             source => ClientError::NoAnswer { target, source },
         }
     }
+}
+
+/// A name as a segment of a path: every byte but the unreserved ones of RFC 3986 section 2.3 is escaped.
+fn segment(name: &ResourceName) -> String {
+    let mut segment = String::with_capacity(3 * name.as_str().len());
+    for byte in name.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
 }
 
 fn bearer(token: &SecretText) -> Zeroizing<String> {

@@ -1,5 +1,11 @@
 //! The help texts: what each command does, its options, and an example to copy.
 
+mod port;
+mod publisher;
+
+pub(super) use port::*;
+pub(super) use publisher::*;
+
 pub(super) const OVERVIEW: &str = "\
 azaion-loader: turns the encrypted image archive on this board into running software
 
@@ -8,10 +14,16 @@ Usage: azaion-loader COMMAND [OPTION]...
 Commands:
   run          the agent itself; systemd starts it
   status       what the agent is, holds and does
+  login        log in and say as whom
   unlock       log in and unlock the board, and follow it until it is ready
   wait         return when the board is ready
+  load         a model into a file
+  upload       a model to the cloud
+  events       what happens on the board, a line for each event
+  check        what is well with this board, what is not, what to do next
   plan         what an unlock would send to the engine, without doing it
   cache        list, verify or evict what is cached of models
+  token        make a bearer token for the control port
   errors       what an error code means, why it most likely came, what to do next
   trust        what this board has seen of seals; lets an older archive in
   fingerprint  the facts this board is recognised by
@@ -27,7 +39,7 @@ For the publisher, on any machine:
 
 Exit codes:
   0  done; for unlock and wait: ready
-  1  failed, and why was said
+  1  failed, and why was said; for check: something is wrong
   2  the command line or the configuration is wrong
   3  wait --timeout ran out
   4  the agent does not answer
@@ -36,6 +48,8 @@ Exit codes:
 Examples:
   azaion-loader status
   azaion-loader unlock --email technician@example.com
+  azaion-loader load detector.onnx --folder models -o detector.onnx
+  azaion-loader check
   azaion-loader unlock --help
   docker save azaion/a:1 azaion/b:1 | azaion-loader seal --key-fragment fleet.key --out images.enc";
 
@@ -88,10 +102,10 @@ Examples:
 pub(super) const CACHE: &str = "\
 azaion-loader cache: what this board keeps of models; works beside a running agent and without one
 
-  cache list                      every model: name, folder, size, chunks held, last use (1 is the latest), state
-  cache verify                    reads every chunk and says which are damaged; the agent fetches those again
-  cache evict NAME [--folder F]   removes one model
-  cache evict --all               removes all of them, and the damaged files that were set aside
+  cache list                           every model: name, folder, size, chunks held, last use (1 is the latest), state
+  cache verify                         reads every chunk and says which are damaged; the agent fetches those again
+  cache evict NAME [--folder FOLDER]  removes one model
+  cache evict --all                    removes all of them, and the damaged files that were set aside
 
   --config FILE   configuration with [cache] dir and the salts; default /etc/azaion/loader.toml
 
@@ -143,121 +157,3 @@ is started again after --accept.
 Examples:
   azaion-loader fingerprint
   azaion-loader fingerprint --root /mnt --profile generic-arm64";
-
-pub(super) const STATUS: &str = "\
-azaion-loader status: what the agent is, holds and does
-
-  --json          the answer as the port gave it
-  --url ADDRESS   the control port: 127.0.0.1:8080, http://10.0.0.5:8080 or unix:/run/azaion-loader/control.sock;
-                  default: the first of [control] listen
-  --token-file F  file with the port's bearer token; default: [control] token_file
-  --config FILE   configuration to take both from; default /etc/azaion/loader.toml
-
-Examples:
-  azaion-loader status
-  azaion-loader status --json --url 127.0.0.1:8080";
-
-pub(super) const UNLOCK: &str = "\
-azaion-loader unlock: logs in, unlocks the board and follows it until it is ready
-
-Who logs in, one of:
-  --held             the credentials the agent holds already; the default
-  --email ADDRESS    this address; the password is asked for without showing it
-  --credentials F    a file with {\"email\",\"password\"}, readable by its owner alone
-
-The password of --email, instead of the prompt (never as an argument):
-  --password-file F  the first line of F
-  --password-stdin   standard input
-
-  --no-wait          return as soon as the unlock has begun
-  --url ADDRESS      the control port; default: the first of [control] listen
-  --token-file F     file with the port's bearer token; default: [control] token_file
-  --config FILE      configuration to take both from; default /etc/azaion/loader.toml
-
-Exit code 0 when the board is ready, 1 with cause and next step when it is not.
-
-Examples:
-  azaion-loader unlock --email technician@example.com
-  azaion-loader unlock --email technician@example.com --password-stdin < password.txt
-  azaion-loader unlock --url unix:/run/azaion-loader/control.sock";
-
-pub(super) const WAIT: &str = "\
-azaion-loader wait: returns when the board is ready, for whatever must start after it
-
-  --timeout S      give up after S seconds, with exit code 3; default: never
-  --fail-on-error  give up with exit code 1 when an unlock ends in an error; default: keep waiting, for it can be
-                   asked for again
-  --url ADDRESS    the control port; default: the first of [control] listen
-  --token-file F   file with the port's bearer token; default: [control] token_file
-  --config FILE    configuration to take both from; default /etc/azaion/loader.toml
-
-It keeps waiting while the agent is not running yet.
-
-Example:
-  azaion-loader wait --timeout 600 && docker start suite";
-
-pub(super) const SEAL: &str = "\
-azaion-loader seal: encrypts a tar of images for the fleet and seals it: images.enc and images.enc.seal
-
-  azaion-loader seal --key-fragment FILE --out images.enc [TAR]
-
-TAR is what docker save writes, also compressed with gzip or zstd; without it, or as -, it is standard input. The input is
-read once. What was written is then read back and checked as verify does it, every layer against its digest, so that nothing
-is sealed that a board would not load. Both files appear when all of that is done, and not before.
-
-  --key-fragment F  the key fragment of the release: 1 to 4096 raw bytes, the same that the Resource API gives to boards
-  --out FILE        the archive; its seal is FILE.seal
-  --existing FILE   seal this archive as it is, instead of making one; the seal is FILE.seal
-  --name NAME       which archives it belongs to, default images; a board takes only the name it is configured for
-  --version N       grows from release to release, default seconds since 1970; a board refuses an older one
-  --force           replace files that are there
-
-Where boards know a publisher's key, sign the seal with the ordinary tool and ship all three files:
-  minisign -S -s publisher.key -m images.enc.seal
-
-Exit code 1 when nothing was made; what was there before is then as it was.
-
-Examples:
-  docker save azaion/a:1 azaion/b:1 | azaion-loader seal --key-fragment fleet.key --out images.enc
-  azaion-loader seal --key-fragment fleet.key --out images.enc --version 42 suite.tar
-  azaion-loader seal --key-fragment fleet.key --existing /opt/azaion/images.enc";
-
-pub(super) const VERIFY: &str = "\
-azaion-loader verify: checks an archive and its seal wholly, without an engine, and lists what is in it
-
-  azaion-loader verify --key-fragment FILE images.enc
-
-Checked are: the seal and its tag, the archive's length, the hash of every chunk, the structure of the tar, the list of
-images against the seal, and the digest of every config, blob and layer; gzip and zstd layers are unpacked for that. An
-archive without a seal is said to be unsealed, and the rest is checked.
-
-  --key-fragment F       the key fragment of the release
-  --seal FILE            the seal; default: the archive's name with .seal, where there is such a file
-  --publisher-key KEY    the seal must be signed by this minisign key: its 56 characters, or a file that holds them;
-                         the signature is the seal's name with .minisig; more than once: by one of them
-  --json                 the answer as JSON
-
-Exit code 0 when all of it is right, 1 when something is not.
-
-Examples:
-  azaion-loader verify --key-fragment fleet.key images.enc
-  azaion-loader verify --key-fragment fleet.key --publisher-key publisher.pub --json images.enc";
-
-pub(super) const INSPECT: &str = "\
-azaion-loader inspect: what a seal claims, and whether the archive beside it is the one
-
-  azaion-loader inspect images.enc
-
-Needs no key: name, version, length and hashes are readable, and are claims until a key has proved them. The names of the
-images are encrypted.
-
-  --chunks          read the archive and say which chunks are not the ones listed: what of a copy must be copied again
-  --key-fragment F  prove the claims, and list the images
-  --json            the answer as JSON
-
-Exit code 1 when the claims are disproved or the archive is not the one.
-
-Examples:
-  azaion-loader inspect images.enc.seal
-  azaion-loader inspect --chunks /opt/azaion/images.enc
-  azaion-loader inspect --key-fragment fleet.key images.enc";

@@ -6,11 +6,17 @@
 
 mod args;
 mod board;
+mod bundle;
 mod cache;
+mod check;
 mod client;
+mod draft;
 mod errors;
+mod events;
 mod follow;
 mod help;
+mod load;
+mod login;
 mod meter;
 mod plan;
 mod prompt;
@@ -20,10 +26,12 @@ mod status;
 mod target;
 #[cfg(test)]
 mod testing;
+mod token;
 mod trust;
-mod unix;
 mod unlock;
+mod upload;
 mod wait;
+mod wire;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -52,8 +60,17 @@ pub mod exit {
     pub const ALREADY_RUNNING: u8 = 5;
 }
 
+/// A core file would hold passwords and keys: this process makes none, and nobody but root may look into it. Best effort:
+/// where the kernel refuses, systemd's `LimitCORE=0` stands.
+fn no_core_files() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let _refused = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _refused = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
 /// Does what the arguments (without the program's name) say; the exit code of the process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    no_core_files();
     let mut screen = Screen::of_process();
     match args::parse(arguments) {
         Ok(Parsed::Text(text)) => {
@@ -86,10 +103,16 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
             Ok(exit::DONE)
         }
         Command::Fingerprint(options) => board::fingerprint(&options, screen),
-        Command::Status { port, as_json } => status::run(&port.client()?, as_json, screen),
+        Command::Status(options) => status::run(&options, screen),
+        Command::Login(options) => login::run(options, screen),
         Command::Plan(options) => plan::run(options, screen),
         Command::Unlock(options) => unlock::run(options, screen),
         Command::Wait(options) => wait::run(&options, screen),
+        Command::Load(options) => load::run(&options, screen),
+        Command::Upload(options) => upload::run(&options, screen),
+        Command::Events(options) => events::run(&options, screen),
+        Command::Check(options) => check::run(&options, screen),
+        Command::Token(options) => token::run(&options, screen),
         Command::Errors(options) => errors::run(&options, screen),
         Command::Trust(options) => trust::run(options, screen),
         Command::Seal(options) => seal::write::run(&options, screen),

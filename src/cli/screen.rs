@@ -20,15 +20,29 @@ impl Screen<'static> {
     }
 }
 
-#[cfg(test)]
 impl<'a> Screen<'a> {
-    /// For tests.
+    /// Into memory.
     pub(super) fn into(out: &'a mut Vec<u8>, is_live: bool) -> Self {
         Self { out: Box::new(out), complaints: Box::new(io::sink()), is_live, shown: String::new() }
     }
 }
 
 impl Screen<'_> {
+    /// From now on everything goes to standard error: standard output carries a model.
+    pub(super) fn stand_aside(&mut self) {
+        self.out = Box::new(io::stderr());
+        self.is_live = io::stderr().is_terminal();
+    }
+
+    /// A line that the next one replaces on a terminal; an ordinary one in a pipe.
+    pub(super) fn pass(&mut self, text: &str) {
+        if self.is_live {
+            self.show(String::new(), String::new, || text.to_owned());
+        } else {
+            self.print(text);
+        }
+    }
+
     /// One or more lines. A reader that went away (`| head`) is no fault.
     pub(super) fn print(&mut self, text: &str) {
         let _reader_may_be_gone = self.clear().and_then(|()| writeln!(self.out, "{text}"));
@@ -158,7 +172,7 @@ mod tests {
             bytes_per_second: Some(95 << 20),
             seconds_left: Some(1),
         };
-        UnlockStatus { state: "loading_images".into(), error: None, progress }
+        UnlockStatus { state: "loading_images".into(), error: None, progress, line: String::new() }
     }
 
     #[test]

@@ -1,14 +1,43 @@
 //! `status`: what `GET /status` tells, one line per field.
 
+use lexopt::Parser;
 use serde_json::Value;
 
+use super::args::{Command, Options, Parsed, Wrong, port_option};
 use super::client::Client;
 use super::screen::{Screen, plain};
-use super::{Failure, exit};
+use super::target::Port;
+use super::{Failure, exit, help};
 use crate::json;
 use crate::limits::CLIENT_ANSWER_BYTES;
 
-pub(super) fn run(client: &Client, as_json: bool, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+#[derive(Debug, Default)]
+pub(super) struct StatusOptions {
+    port: Port,
+    as_json: bool,
+}
+
+pub(super) fn parse(parser: Parser) -> Result<Parsed, Wrong> {
+    let known = &["--config", "--url", "--token-file", "--json", "--help"];
+    let mut options = Options { parser, command: "status", known };
+    let mut parsed = StatusOptions::default();
+    while let Some(name) = options.next()? {
+        match name {
+            "--json" => parsed.as_json = true,
+            "--help" => return Ok(Parsed::Text(help::STATUS)),
+            _ => {
+                port_option(name, &mut options, &mut parsed.port)?;
+            }
+        }
+    }
+    Ok(Parsed::Command(Command::Status(parsed)))
+}
+
+pub(super) fn run(options: &StatusOptions, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    show(&options.port.client()?, options.as_json, screen)
+}
+
+fn show(client: &Client, as_json: bool, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let body = client.status()?;
     if as_json {
         screen.print(&plain(&String::from_utf8_lossy(&body)));
@@ -60,7 +89,7 @@ mod tests {
         let answer = r#"{"version":"0.1.0","user":null,"ready":true,"cache":{"bytes":5},"warnings":["a","b\u0007"]}"#;
         let fake = Port::answering(&[(200, answer)]);
         let mut out = Vec::new();
-        run(&fake.client(), false, &mut Screen::into(&mut out, false)).expect("an answer");
+        show(&fake.client(), false, &mut Screen::into(&mut out, false)).expect("an answer");
         let lines =
             "cache.bytes  5\nready        yes\nuser         -\nversion      0.1.0\nwarnings[0]  a\nwarnings[1]  b \n";
         assert_eq!(String::from_utf8(out).expect("UTF-8"), lines);

@@ -18,12 +18,18 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) fn answering(answers: &[(u16, &str)]) -> Self {
+        let whole = |(status, body): &(u16, &str)| {
+            format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        };
+        let answers: Vec<String> = answers.iter().map(whole).collect();
+        Self::raw(&answers.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same with each answer as it goes over the wire; then the connection ends.
+    pub(super) fn raw(answers: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let listener = UnixListener::bind(dir.path().join("port")).expect("a socket");
-        let answers: Vec<String> = answers
-            .iter()
-            .map(|(status, body)| format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
-            .collect();
+        let answers: Vec<String> = answers.iter().map(|&answer| answer.to_owned()).collect();
         let (tell, asked) = channel();
         thread::spawn(move || {
             for answer in answers {
@@ -39,9 +45,24 @@ impl Port {
                         length = value.trim().parse().unwrap_or(0);
                     }
                 }
+                // A refusal comes before the body; then nobody reads it.
+                let refuses =
+                    head.to_ascii_lowercase().contains("expect: 100-continue") && answer.starts_with("HTTP/1.1 4");
                 let mut body = vec![0; length];
-                if reader.read_exact(&mut body).is_err() {
-                    return;
+                if !refuses {
+                    if head.to_ascii_lowercase().contains("expect: 100-continue") {
+                        let _client_may_be_gone = (&stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
+                    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+                        body = Vec::new();
+                        while !body.ends_with(b"0\r\n\r\n") {
+                            if reader.read_until(b'\n', &mut body).unwrap_or(0) == 0 {
+                                return;
+                            }
+                        }
+                    } else if reader.read_exact(&mut body).is_err() {
+                        return;
+                    }
                 }
                 let _test_may_be_over = tell.send(head + &String::from_utf8_lossy(&body));
                 let _client_may_be_gone = (&stream).write_all(answer.as_bytes());

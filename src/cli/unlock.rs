@@ -3,37 +3,84 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+use lexopt::Parser;
 use zeroize::Zeroizing;
 
-use super::args::{Login, Password, UnlockOptions};
+use super::args::{Command, Login, LoginWords, Options, Parsed, Password, Wrong, port_option};
 use super::client::Client;
-use super::follow;
+use super::follow::{self, Shape};
 use super::prompt;
 use super::screen::{Screen, plain};
-use super::{Failure, exit};
+use super::target::Port;
+use super::{Failure, exit, help};
 use crate::config::{read_credentials, read_small};
 use crate::error::chain;
 use crate::limits::CREDENTIAL_BYTES;
 use crate::secret::{Credentials, SecretText};
 
+const COMMAND: &str = "unlock";
+
+#[derive(Debug)]
+pub(super) struct UnlockOptions {
+    port: Port,
+    pub(super) login: Login,
+    follows: bool,
+    shape: Shape,
+}
+
+pub(super) fn parse(parser: Parser) -> Result<Parsed, Wrong> {
+    let known = &[
+        "--config",
+        "--url",
+        "--token-file",
+        "--email",
+        "--password-file",
+        "--password-stdin",
+        "--credentials",
+        "--held",
+        "--no-wait",
+        "--json",
+        "--password",
+        "--help",
+    ];
+    let mut options = Options { parser, command: COMMAND, known };
+    let (mut port, mut words, mut follows, mut shape) = (Port::default(), LoginWords::default(), true, Shape::Lines);
+    while let Some(name) = options.next()? {
+        match name {
+            "--no-wait" => follows = false,
+            "--json" => shape = Shape::Json,
+            "--help" => return Ok(Parsed::Text(help::UNLOCK)),
+            _ => {
+                let _taken = port_option(name, &mut options, &mut port)? || words.option(name, &mut options)?;
+            }
+        }
+    }
+    let login = words.login(COMMAND)?;
+    Ok(Parsed::Command(Command::Unlock(UnlockOptions { port, login, follows, shape })))
+}
+
 pub(super) fn run(options: UnlockOptions, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let client = options.port.client()?;
     let credentials = credentials(options.login)?;
-    unlock(&client, credentials.as_ref(), options.follows, screen)
+    unlock(&client, credentials.as_ref(), options.follows, options.shape, screen)
 }
 
 fn unlock(
     client: &Client,
     credentials: Option<&Credentials>,
     follows: bool,
+    shape: Shape,
     screen: &mut Screen<'_>,
 ) -> Result<u8, Failure> {
     let state = client.unlock(credentials)?;
-    if state == "ready" || !follows {
-        screen.print(&plain(&state));
-        return Ok(exit::DONE);
+    if follows && (state != "ready" || shape == Shape::Json) {
+        return follow::until_ready(client, shape, screen);
     }
-    follow::until_ready(client, screen)
+    match shape {
+        Shape::Lines => screen.print(&plain(&state)),
+        Shape::Json => screen.print(&serde_json::json!({ "state": state }).to_string()),
+    }
+    Ok(exit::DONE)
 }
 
 /// The credentials that the arguments name; `None` for those that are held.
@@ -95,7 +142,7 @@ mod tests {
 
     fn unlocked(fake: &Port, credentials: Option<&Credentials>) -> Result<String, Failure> {
         let mut out = Vec::new();
-        let code = unlock(&fake.client(), credentials, true, &mut Screen::into(&mut out, false))?;
+        let code = unlock(&fake.client(), credentials, true, Shape::Lines, &mut Screen::into(&mut out, false))?;
         assert_eq!(code, exit::DONE);
         Ok(String::from_utf8(out).expect("UTF-8"))
     }
@@ -111,6 +158,26 @@ mod tests {
         assert!(asked.ends_with("\r\n\r\n{\"email\":\"a@b\",\"password\":\"p\\\"ш\"}"), "{asked}");
         assert!(asked.contains("authorization: Bearer s3cret\r\n"), "{asked}");
         assert!(asked.to_ascii_lowercase().contains("host: localhost\r\n"), "{asked}");
+    }
+
+    #[test]
+    fn json_is_one_object_per_step_and_the_last_has_the_state() {
+        let fake =
+            Port::answering(&[(202, r#"{"state":"authenticating"}"#), (200, LOADING), (200, LOADING), (200, READY)]);
+        let mut out = Vec::new();
+        unlock(&fake.client(), None, true, Shape::Json, &mut Screen::into(&mut out, false)).expect("ready");
+        let text = String::from_utf8(out).expect("UTF-8");
+        let states: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"].to_string())
+            .collect();
+        assert_eq!(states, [r#""loading_images""#, r#""ready""#], "what did not change is not said twice");
+        const FAILED: &str = r#"{"state":"error","error":{"code":"archive_missing","message":"m","next":"n"}}"#;
+        let fake = Port::answering(&[(202, r#"{"state":"authenticating"}"#), (200, FAILED)]);
+        let mut out = Vec::new();
+        let failed = unlock(&fake.client(), None, true, Shape::Json, &mut Screen::into(&mut out, false));
+        assert_eq!(failed.expect_err("failed").exit, exit::FAILED);
+        assert_eq!(String::from_utf8(out).expect("UTF-8").trim_end(), FAILED);
     }
 
     #[test]

@@ -5,13 +5,53 @@
 
 use std::time::{Duration, Instant};
 
-use super::args::WaitOptions;
+use lexopt::Parser;
+
+use super::args::{Command, Options, Parsed, Wrong, port_option};
 use super::client::Client;
-use super::follow::{ended, pause};
+use super::follow::{Shape, ended, pause};
 use super::screen::{Screen, plain};
-use super::{Failure, exit};
+use super::target::Port;
+use super::{Failure, exit, help};
 use crate::error::chain;
 use crate::limits::{CLIENT_CALL, CLIENT_WAIT_POLL};
+
+const COMMAND: &str = "wait";
+
+#[derive(Debug)]
+pub(super) struct WaitOptions {
+    port: Port,
+    timeout: Option<Duration>,
+    fails_on_error: bool,
+    shape: Shape,
+}
+
+pub(super) fn parse(parser: Parser) -> Result<Parsed, Wrong> {
+    let known = &["--config", "--url", "--token-file", "--timeout", "--fail-on-error", "--json", "--help"];
+    let mut options = Options { parser, command: COMMAND, known };
+    let mut parsed = WaitOptions { port: Port::default(), timeout: None, fails_on_error: false, shape: Shape::Lines };
+    while let Some(name) = options.next()? {
+        match name {
+            "--timeout" => {
+                let text = options.text()?;
+                let seconds = text.parse().map_err(|_| Wrong::Value {
+                    command: COMMAND,
+                    option: "--timeout",
+                    text,
+                    allowed: "whole seconds",
+                })?;
+                parsed.timeout = Some(Duration::from_secs(seconds));
+            }
+            "--json" => parsed.shape = Shape::Json,
+            "--fail-on-error" => parsed.fails_on_error = true,
+            "--help" => return Ok(Parsed::Text(help::WAIT)),
+            _ => {
+                port_option(name, &mut options, &mut parsed.port)?;
+            }
+        }
+    }
+    Ok(Parsed::Command(Command::Wait(parsed)))
+}
 
 pub(super) fn run(options: &WaitOptions, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     until_ready(&options.port.client()?, options, screen)
@@ -19,14 +59,23 @@ pub(super) fn run(options: &WaitOptions, screen: &mut Screen<'_>) -> Result<u8, 
 
 fn until_ready(client: &Client, options: &WaitOptions, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let start = Instant::now();
-    let mut told = String::new();
+    let (mut told, mut told_line) = (String::new(), String::new());
     loop {
         let left = options.timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
         // The first look is always taken: `--timeout 0` asks once.
         let limit = left.unwrap_or(CLIENT_CALL).max(Duration::from_secs(1));
-        let last = match client.unlock_status(limit) {
+        let answer = client.unlock_status(limit);
+        if let (Shape::Json, Ok(status)) = (options.shape, &answer)
+            && status.line != told_line
+        {
+            screen.print(&status.line);
+            told_line.clone_from(&status.line);
+        }
+        let last = match answer {
             Ok(status) if status.state == "ready" => {
-                screen.print("ready");
+                if options.shape == Shape::Lines {
+                    screen.print("ready");
+                }
                 return Ok(exit::DONE);
             }
             Ok(status) => {
@@ -58,7 +107,7 @@ fn until_ready(client: &Client, options: &WaitOptions, screen: &mut Screen<'_>) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::target::{Port, Target};
+    use super::super::target::Target;
     use super::super::testing::Port as Fake;
     use super::*;
 
@@ -67,7 +116,7 @@ mod tests {
 
     fn wait(client: &Client, timeout: Option<u64>, fails_on_error: bool) -> Result<u8, Failure> {
         let timeout = timeout.map(Duration::from_secs);
-        let options = WaitOptions { port: Port::default(), timeout, fails_on_error };
+        let options = WaitOptions { port: Port::default(), timeout, fails_on_error, shape: Shape::Lines };
         until_ready(client, &options, &mut Screen::into(&mut Vec::new(), false))
     }
 
@@ -81,6 +130,15 @@ mod tests {
             (failure.exit, failure.said.as_str()),
             (exit::FAILED, "the unlock failed: m (archive_missing)\nnext: n")
         );
+    }
+
+    #[test]
+    fn json_says_each_answer_once_and_ready_last() {
+        let fake = Fake::answering(&[(200, ERROR), (200, ERROR), (200, READY)]);
+        let options = WaitOptions { port: Port::default(), timeout: None, fails_on_error: false, shape: Shape::Json };
+        let mut out = Vec::new();
+        until_ready(&fake.client(), &options, &mut Screen::into(&mut out, false)).expect("ready");
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), format!("{ERROR}\n{READY}\n"));
     }
 
     #[test]

@@ -75,9 +75,11 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Nothing has happened yet.
+    /// Nothing has happened yet. The numbers begin with the milliseconds since the board was started: behind those of an
+    /// agent that ran before this one, so that whoever followed that one misses nothing.
     pub fn new() -> Self {
-        Self::default()
+        let begin = u64::try_from(Stamp::now().since_boot().as_millis()).unwrap_or_default();
+        Self { last: Cell::new(begin), ..Self::default() }
     }
 
     /// The unlock's state, or how far it is.

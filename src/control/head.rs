@@ -34,6 +34,8 @@ pub(super) struct Head {
     pub(super) authorization: Option<SecretText>,
     pub(super) content_type: Option<String>,
     pub(super) accept: Option<String>,
+    /// The event that a browser's `EventSource` saw last; what is no number means nothing here.
+    pub(super) last_event: Option<u64>,
     pub(super) origin: Option<String>,
     pub(super) fetch_site: Option<String>,
 }
@@ -140,6 +142,7 @@ impl Head {
             authorization: text(known.authorization)?.map(SecretText::new),
             content_type: text(known.content_type)?,
             accept: text(known.accept)?,
+            last_event: known.last_event.and_then(|id| str::from_utf8(id).ok()?.parse().ok()),
             origin: text(known.origin)?,
             fetch_site: text(known.fetch_site)?,
             method,
@@ -177,6 +180,7 @@ struct Known<'a> {
     authorization: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
     accept: Option<&'a [u8]>,
+    last_event: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
     fetch_site: Option<&'a [u8]>,
     range: Option<&'a [u8]>,
@@ -216,6 +220,8 @@ impl<'a> Known<'a> {
                 // A list that may be split over fields; the first says enough about a taste.
                 known.accept.get_or_insert(field.value);
                 continue;
+            } else if is("last-event-id") {
+                &mut known.last_event
             } else {
                 continue;
             };

@@ -205,7 +205,7 @@ impl Explain for Refusal {
             Self::Token => "send the header Authorization: Bearer with the token of [control] token_file",
             Self::Peer => "call as root or as the agent's user, or add the user to [control] allow_uids",
             Self::MediaType => "send the header Content-Type: application/json",
-            Self::Route => "GET /docs, or /openapi.json, lists what there is",
+            Self::Route => "call /health, /status, /check, /events, /metrics, /docs, /openapi.json, /login, /unlock, /unlock/status, /load/{name} or /upload/{name}",
             Self::Method { .. } => "repeat the call with a method that the Allow header names",
             Self::NotJson(shape, _) | Self::Field(shape, _) => shape.next_step(),
             Self::Query(_) => "give wait as 0 to 60 whole seconds, and since as the id of an event",

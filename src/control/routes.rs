@@ -175,7 +175,7 @@ impl Call {
                 Answer::unlock(&port.desk.unlock_status())
             }
             Self::Events => {
-                let seen = number(head, "since")?.unwrap_or_default();
+                let seen = number(head, "since")?.or(head.last_event).unwrap_or_default();
                 return Ok(Outcome::Events(Box::new(Follower::new(port.desk.feed(), seen))));
             }
             Self::Check => {

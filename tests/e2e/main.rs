@@ -8,6 +8,8 @@ mod support;
 mod board;
 mod broken_archive;
 mod broken_engine;
+mod checkup;
+mod client;
 mod cloud_failures;
 mod control_rules;
 mod harness;

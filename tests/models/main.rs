@@ -13,7 +13,6 @@ use std::time::Duration;
 use azaion_cloud::{Cloud, Fault, Hold, Options, Route, S3Route, User, keys};
 use azaion_loader::cache::{Cache, CacheKey, CacheSettings};
 use azaion_loader::cloud::{Api, CdnClock, RetryPolicy, Role, Session};
-use azaion_loader::config;
 use azaion_loader::crypto::{AesKey, Salts};
 use azaion_loader::error::{Code, Explain, Report};
 use azaion_loader::name::{Folder, ResourceName};

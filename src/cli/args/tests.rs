@@ -1,6 +1,7 @@
 //! Lines of arguments, and what becomes of them.
 
 use super::*;
+use crate::name::{Folder, ResourceName};
 
 fn parsed(line: &str) -> Result<Parsed, String> {
     parse(line.split_whitespace().map(OsString::from)).map_err(|wrong| wrong.to_string())
@@ -24,7 +25,12 @@ fn what_is_unknown_is_told_with_the_nearest() {
 
 #[test]
 fn a_password_is_never_an_argument() {
-    for line in ["unlock --email a@b --password canary", "unlock --password=canary"] {
+    for line in [
+        "unlock --email a@b --password canary",
+        "unlock --password=canary",
+        "login --password canary",
+        "plan --password=canary",
+    ] {
         let said = wrong(line);
         assert!(said.contains("--password-stdin") && !said.contains("canary"), "{said}");
     }
@@ -97,6 +103,13 @@ fn every_command_has_help_that_names_all_its_options() {
         ("unlock", "--password-file"),
         ("wait", "--fail-on-error"),
         ("wait", "--timeout"),
+        ("login", "--credentials"),
+        ("load", "--out"),
+        ("load", "-o"),
+        ("upload", "--name"),
+        ("events", "--since"),
+        ("check", "--bundle"),
+        ("token", "--force"),
         ("cache", "--folder"),
         ("cache", "--all"),
         ("cache", "verify"),

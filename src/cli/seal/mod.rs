@@ -4,7 +4,6 @@
 //! is the agent's. The key fragment is wiped; nothing here prints it or writes plain text anywhere.
 
 pub(super) mod inspect;
-mod output;
 mod pass;
 mod publisher;
 pub(super) mod verify;

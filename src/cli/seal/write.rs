@@ -10,7 +10,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::SystemTime;
 
-use super::output::{Draft, publish};
+use super::super::draft::{Draft, publish};
 use super::pass::{self, Hashes};
 use super::{Opened, SEAL, SIGNATURE, Shown, failed, is_unchanged, key, open_archive, refused, told, with_ending};
 use crate::archive::{Archive, Image};

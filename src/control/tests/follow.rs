@@ -29,6 +29,11 @@ fn who_follows_is_told_what_was_and_what_comes_and_not_what_it_has_seen() {
         again.write_all(request("GET", "/events?since=1", "").as_bytes()).await.expect("taken");
         let text = read_until(&mut again, "after").await;
         assert!(!text.contains("before"), "{text}");
+        let mut again = port.connect().await;
+        let back = "GET /events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1\r\n\r\n";
+        again.write_all(back.as_bytes()).await.expect("taken");
+        let text = read_until(&mut again, "after").await;
+        assert!(!text.contains("before"), "{text}");
         for query in ["?since=x", "?since=", "?since=-1"] {
             assert_eq!(port.call("GET", &format!("/events{query}"), "").await.status, 422, "{query}");
         }

@@ -39,7 +39,7 @@ pub(crate) fn make(leaf: Leaf, authority_key: Option<&str>) -> io::Result<(Strin
     let issuer = Issuer::new(authority, authority_key);
 
     let names: &[&str] = match leaf {
-        Leaf::Good | Leaf::Expired => &["localhost", "127.0.0.1", THIN_LINK, QEMU_HOST],
+        Leaf::Good | Leaf::Expired | Leaf::NotYetValid => &["localhost", "127.0.0.1", THIN_LINK, QEMU_HOST],
         Leaf::WrongName => &["elsewhere.example"],
     };
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -47,8 +47,10 @@ pub(crate) fn make(leaf: Leaf, authority_key: Option<&str>) -> io::Result<(Strin
     server.distinguished_name.push(DnType::CommonName, "azaion-cloud");
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     server.use_authority_key_identifier_extension = true;
-    if leaf == Leaf::Expired {
-        server.not_after = date_time_ymd(2000, 1, 1);
+    match leaf {
+        Leaf::Expired => server.not_after = date_time_ymd(2000, 1, 1),
+        Leaf::NotYetValid => server.not_before = date_time_ymd(2100, 1, 1),
+        Leaf::Good | Leaf::WrongName => {}
     }
     let server_key = KeyPair::generate().map_err(io::Error::other)?;
     let certificate = server.signed_by(&server_key, &issuer).map_err(io::Error::other)?;

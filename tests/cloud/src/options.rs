@@ -137,6 +137,8 @@ pub enum Leaf {
     WrongName,
     /// Expired in the year 2000.
     Expired,
+    /// Valid from the year 2100 on: what a good certificate is to a board whose clock stands in the past.
+    NotYetValid,
 }
 
 /// How `/login` answers wrong credentials: the contract allows both.
