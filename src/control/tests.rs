@@ -1,5 +1,6 @@
 //! The port as a client sees it: raw bytes over real sockets, a fake desk behind.
 
+mod alerts;
 mod bounds;
 mod calls;
 mod follow;

@@ -52,9 +52,60 @@ impl Document {
     }
 }
 
+#[test]
+fn a_status_with_all_that_there_can_be_is_described() {
+    let document = Document::new();
+    let report = || Report { code: Code::NoSpace, message: "full".into(), next: "free some".into() };
+    let mut view = StatusView {
+        version: env!("CARGO_PKG_VERSION"),
+        board: "raspberry-pi-5".into(),
+        user: Some(UserView { email: "a@b".into(), role: "Operator" }),
+        unlock: State::Ready,
+        seal: Some("signed"),
+        engine: Some(EngineView {
+            kind: "docker",
+            version: "28".into(),
+            api_version: "1.51".into(),
+            store: "containerd".into(),
+        }),
+        cache: Some(CacheView {
+            entries: 1,
+            bytes: u64::MAX,
+            max_bytes: Some(1),
+            bytes_written: 0,
+            uploads_waiting: 0,
+            usable: true,
+        }),
+        last_error: Some(report()),
+        notes: vec!["a note".into(); 9],
+    };
+    let schema = document.at("/components/schemas/Status");
+    for seal in ["unsealed", "sealed", "signed"] {
+        view.seal = Some(seal);
+        let status: Value = serde_json::from_slice(&Answer::status(&view).body).expect("JSON");
+        assert_eq!(document.validate(schema, &status), Ok(()));
+        assert!(document.unnamed(schema, &status).is_empty(), "{status}");
+    }
+    let progress = Progress {
+        stage: Some(State::LoadingImages.as_str()),
+        images_done: Some(1),
+        images_total: Some(2),
+        bytes_done: Some(3),
+        bytes_total: Some(4),
+        bytes_per_second: Some(5),
+        seconds_left: Some(6),
+    };
+    let answer = Answer::unlock(&UnlockView { state: State::Error, error: Some(report()), progress });
+    let (schema, body) =
+        (document.at("/components/schemas/Unlock"), serde_json::from_slice(&answer.body).expect("JSON"));
+    assert_eq!((document.validate(schema, &body), document.unnamed(schema, &body)), (Ok(()), Vec::new()));
+}
+
 /// Each call with each of its methods that has a body in its answer.
 fn each() -> Vec<(Call, String)> {
-    let each = Call::ALL.into_iter().flat_map(|call| methods(call).into_iter().map(move |method| (call, method.to_uppercase())));
+    let each = Call::ALL
+        .into_iter()
+        .flat_map(|call| methods(call).into_iter().map(move |method| (call, method.to_uppercase())));
     each.filter(|(_, method)| method != "HEAD").collect()
 }
 
@@ -88,6 +139,15 @@ fn what_the_port_refuses_of_any_call_is_described() {
                 if !call.is_open() {
                     assert_eq!(ask("", "1.1", "Host: localhost\r\n").await, 401);
                 }
+                // Which methods there are is no secret where the call is none.
+                let other = format!("DELETE {} HTTP/1.1\r\nHost: localhost\r\n\r\n", target(call));
+                let other = port.talk(other).await;
+                let allow = format!("\r\nAllow: {}\r\n", call.methods());
+                assert_eq!(
+                    (other.contains(" 405 "), other.contains(&allow)),
+                    (call.is_open(), call.is_open()),
+                    "{other}"
+                );
                 if call != Call::Upload {
                     assert_eq!(ask("", "1.1", &format!("{token}Content-Length: 16385\r\n")).await, 413);
                 }
@@ -120,7 +180,9 @@ fn what_a_call_answers_is_described() {
             let reply = port.call(method, &format!("{}{query}", target(call)), body).await;
             document.admits(call, method, &reply)
         };
-        for other in [Call::Health, Call::Status, Call::UnlockStatus, Call::Check, Call::Metrics, Call::OpenApi, Call::Docs] {
+        for other in
+            [Call::Health, Call::Status, Call::UnlockStatus, Call::Check, Call::Metrics, Call::OpenApi, Call::Docs]
+        {
             assert_eq!(call(other, "GET", "", "").await, 200, "{other:?}");
         }
         let plain = format!("GET /check HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\n\r\n");
@@ -172,13 +234,14 @@ fn what_a_call_answers_is_described() {
 fn what_the_desk_refuses_of_a_model_is_described() {
     let document = Document::new();
     with_default_port(async |port| {
-        let either = |code: Code| {
-            let name = code.as_str();
-            let of_a_model = ["api_", "cdn_", "resource_"].iter().any(|part| name.starts_with(part));
-            let other = [Code::NotLoggedIn, Code::CredentialsWrong, Code::CacheUnavailable, Code::StateUnavailable];
-            (of_a_model || other.contains(&code) || [Code::NoSpace, Code::Internal].contains(&code))
-                .then(|| Report { code, message: "no".into(), next: "ask".into() })
-        };
+        let either =
+            |code: Code| {
+                let name = code.as_str();
+                let of_a_model = ["api_", "cdn_", "resource_"].iter().any(|part| name.starts_with(part));
+                let other = [Code::NotLoggedIn, Code::CredentialsWrong, Code::CacheUnavailable, Code::StateUnavailable];
+                (of_a_model || other.contains(&code) || [Code::NoSpace, Code::Internal].contains(&code))
+                    .then(|| Report { code, message: "no".into(), next: "ask".into() })
+            };
         for report in Code::ALL.iter().filter_map(|&code| either(code)) {
             let status = report.code.http_status();
             port.desk.shelf.refuses(report.clone());
