@@ -16,6 +16,11 @@ docs-shot: build ## The port's page in headless Chromium: unlocks a board, takes
 	tests/tools/docs-shot
 test: build ## Every test; the last line counts them. Engines are started where dockerd is installed
 	tests/tools/run-tests
+schemathesis: build ## The control port against its own description, by schemathesis; ARGS="--include-path /status" for a part
+	cargo build --quiet --locked -p azaion-cloud
+	tests/tools/schemathesis $(ARGS)
+prometheus-check: ## The alerts and the example configuration of images/prometheus/, by promtool
+	tests/tools/prometheus-check
 bench: build ## Numbers beside their peers on this machine, medians of several runs
 	cargo bench --locked --bench decrypt
 	cargo bench --locked --bench sealed
@@ -81,4 +86,4 @@ boot-test: disk ## That disk under qemu-system-aarch64: unlocks itself, power cu
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo docs-shot test bench bench-load footprint lint fuzz doc cross size test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean
+.PHONY: help build demo docs-shot test schemathesis prometheus-check bench bench-load footprint lint fuzz doc cross size test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean

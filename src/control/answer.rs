@@ -13,7 +13,7 @@ use super::checkup::Checkup;
 use super::desk::{StatusView, UnlockView, UploadAnswer};
 use super::pages;
 use super::refusal::Refusal;
-use crate::error::Report;
+use crate::error::{Code, Report};
 use crate::limits::{
     ANSWER_BYTES, SHOWN_EMAIL_BYTES, SHOWN_MESSAGE_BYTES, SHOWN_NAME_BYTES, SHOWN_NEXT_BYTES, SHOWN_NOTES,
 };
@@ -187,6 +187,7 @@ impl Answer {
             Refusal::Method { allow } => Some(Header::Allow(allow)),
             Refusal::Attempts { retry_after } => Some(Header::RetryAfter(*retry_after)),
             Refusal::Crowded => Some(Header::RetryAfter(1)),
+            Refusal::Desk(report) if report.code == Code::TooMany => Some(Header::RetryAfter(1)),
             Refusal::Token => Some(Header::Authenticate),
             _ => None,
         };
@@ -349,7 +350,6 @@ mod tests {
 
     use super::*;
     use crate::control::desk::{CacheView, EngineView, UserView};
-    use crate::error::Code;
     use crate::unlock::Progress;
 
     fn report(message: &str, next: &str) -> Report {
@@ -427,6 +427,14 @@ mod tests {
             parsed(&Answer::refusal(&refusal, Media::Json)),
             json!({"error":{"code":"credentials_wrong","message":"no","next":"yes"}})
         );
+    }
+
+    #[test]
+    fn who_is_one_too_many_is_told_when_to_come_back() {
+        let report = Report { code: Code::TooMany, message: "no".into(), next: "yes".into() };
+        for refusal in [Refusal::Desk(report), Refusal::Crowded] {
+            assert_eq!(Answer::refusal(&refusal, Media::Json).header, Some(Header::RetryAfter(1)));
+        }
     }
 
     #[test]

@@ -239,7 +239,7 @@ async fn answer<'p, D: Desk>(
     seat: &Seat,
 ) -> Result<Outcome<'p, D::Model>, Broken> {
     // Before the route is told: a stranger must not learn which there are.
-    port.guard.admit(head, peer, call.as_ref().is_ok_and(|call| call.is_open()))?;
+    port.guard.admit(head, peer, Call::at(&head.target).is_some_and(Call::is_open))?;
     seat.now_at(Phase::Body);
     call?.answer(port, head, body, seat).await
 }

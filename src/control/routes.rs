@@ -18,6 +18,7 @@ use super::feed::Follower;
 use super::head::Head;
 use super::refusal::{Refusal, Shape};
 use super::stream::Streamed;
+use super::target::Target;
 use super::{load, metrics, pages, upload};
 use crate::json::{self, JsonRefused};
 use crate::limits::{JSON_BODY_BYTES, LONG_POLL_SECONDS};
@@ -133,20 +134,24 @@ impl Call {
         }
     }
 
+    /// The call that a path means, by whatever method.
+    pub(super) fn at(target: &Target) -> Option<Self> {
+        let found = ROUTES.iter().find(|(path, _)| !target.is_deeper && target.segments.iter().eq(path.iter()));
+        match (found, target.segments.first().map(String::as_str)) {
+            (Some(&(_, call)), _) => Some(call),
+            // Whatever follows is meant as a name. What it lacks to be one is told by the call.
+            (None, Some("load")) if target.segments.len() > 1 => Some(Self::Load),
+            (None, Some("upload")) if target.segments.len() > 1 => Some(Self::Upload),
+            (None, _) => None,
+        }
+    }
+
     /// Finds the call of a request.
     ///
     /// # Errors
     /// [`Refusal::Route`] or [`Refusal::Method`].
     pub(super) fn find(head: &Head) -> Result<Self, Refusal> {
-        let target = &head.target;
-        let found = ROUTES.iter().find(|(path, _)| !target.is_deeper && target.segments.iter().eq(path.iter()));
-        let call = match (found, target.segments.first().map(String::as_str)) {
-            (Some(&(_, call)), _) => call,
-            // Whatever follows is meant as a name. What it lacks to be one is told by the call.
-            (None, Some("load")) if target.segments.len() > 1 => Self::Load,
-            (None, Some("upload")) if target.segments.len() > 1 => Self::Upload,
-            (None, _) => return Err(Refusal::Route),
-        };
+        let call = Self::at(&head.target).ok_or(Refusal::Route)?;
         let allow = call.methods();
         let allowed = allow.split(", ").any(|method| method == head.method.as_str());
         if allowed { Ok(call) } else { Err(Refusal::Method { allow }) }

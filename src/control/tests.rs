@@ -1,9 +1,11 @@
 //! The port as a client sees it: raw bytes over real sockets, a fake desk behind.
 
+mod alerts;
 mod bounds;
 mod calls;
 mod follow;
 mod load;
+mod openapi;
 mod upload;
 
 use std::cell::{Cell, RefCell};

@@ -8,6 +8,7 @@ mod support;
 mod board;
 mod broken_archive;
 mod broken_engine;
+mod canary;
 mod checkup;
 mod client;
 mod cloud_failures;

@@ -4,6 +4,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
 use smol::Timer;
 use smol::future::or;
 
@@ -107,8 +108,15 @@ struct Room {
     is_read_only: bool,
 }
 
+/// A directory that is not made yet will be made where the nearest one above it is.
 fn room_of(path: &Path) -> std::io::Result<Room> {
-    let stat = rustix::fs::statvfs(path)?;
+    let mut ancestors = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    let stat = loop {
+        match rustix::fs::statvfs(ancestors.next().unwrap_or(Path::new("/"))) {
+            Err(Errno::NOENT) => {}
+            other => break other?,
+        }
+    };
     Ok(Room {
         free: stat.f_bavail.saturating_mul(stat.f_frsize),
         total: stat.f_blocks.saturating_mul(stat.f_frsize),

@@ -57,7 +57,11 @@ impl Shelf {
         })
     }
 
-    fn holds(&self, pieces: &[&[u8]], length: Option<u64>) {
+    pub(super) fn refuses(&self, report: Report) {
+        self.refusal.replace(Some(report));
+    }
+
+    pub(super) fn holds(&self, pieces: &[&[u8]], length: Option<u64>) {
         self.pieces.replace(pieces.iter().map(|piece| Ok(piece.to_vec())).collect());
         self.length.set(length);
     }

@@ -12,7 +12,7 @@ pub(super) struct Inbox {
     refusal: RefCell<Option<Report>>,
     /// Bytes that an upload may have.
     room: Cell<Option<usize>>,
-    accepts: Cell<bool>,
+    pub(super) accepts: Cell<bool>,
     begun: Cell<usize>,
     done: Done,
     dropped: Rc<Cell<usize>>,
@@ -37,6 +37,10 @@ impl Inbox {
             done: Rc::clone(&self.done),
             dropped: Rc::clone(&self.dropped),
         })
+    }
+
+    pub(super) fn refuses(&self, report: Report) {
+        self.refusal.replace(Some(report));
     }
 
     /// What came, by folder, name and bytes.
