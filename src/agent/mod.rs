@@ -38,7 +38,7 @@ use crate::audit::{Audit, Event};
 use crate::cache::Cache;
 use crate::cloud::{CdnClock, RetryPolicy};
 use crate::config::{Config, Listen, UnlockMode};
-use crate::control::{self, Feed, Listener};
+use crate::control::{self, Listener};
 use crate::error::chain;
 use crate::logging;
 use crate::net::turn::block_on;
@@ -115,6 +115,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         clock,
         models,
         subject,
+        feed,
     } = setup;
     let started = async {
         let mut listeners = Vec::new();
@@ -141,7 +142,6 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     let witness = (Rc::clone(&watch), Rc::clone(&executor), Rc::clone(&audit));
     models.api.tell_of_hardware(move || witness.0.accepted(&witness.1, &witness.2));
 
-    let feed = Rc::new(Feed::new());
     watch.notes().iter().for_each(|note| feed.note(note));
     let models = Models::new(ModelParts {
         api: models.api,

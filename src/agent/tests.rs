@@ -18,7 +18,7 @@ use crate::archive::Identity;
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, Role};
 use crate::config;
-use crate::control::{Check, Desk as _, Finding, UnlockAnswer};
+use crate::control::{Check, Desk as _, Feed, Finding, UnlockAnswer};
 use crate::crypto::{AesKey, Digest, Salts};
 use crate::engine::{Engine, Expected};
 use crate::error::Code;
