@@ -273,3 +273,22 @@ fn a_new_token_opens_the_port_and_nothing_else_does() {
     let user: Value = serde_json::from_str(&done(&run(&agent.base, &login, PASSWORD.as_bytes()))).expect("JSON");
     assert_eq!(user, json!({"email": READER, "role": "CompanionPC"}));
 }
+
+#[test]
+fn a_check_says_what_is_well_and_what_to_do() {
+    let cloud = cloud_with_models();
+    let board = Board::new(&cloud);
+    let agent = board.start();
+    let output = run(&agent.base, &["check", "--json"], b"");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let result = found["result"].as_str().expect("a result");
+    assert_eq!(output.status.code(), Some(i32::from(result == "fail")), "{found}");
+    let lines = run(&agent.base, &["check"], b"");
+    assert_eq!(lines.status.code(), output.status.code());
+    let lines = String::from_utf8(lines.stdout).expect("text");
+    for check in found["checks"].as_array().expect("a list") {
+        let (name, result) = (check["name"].as_str().expect("a name"), check["result"].as_str().expect("a result"));
+        let line = lines.lines().find(|line| line.starts_with(&format!("{result:4}  {name} ")));
+        assert!(line.is_some(), "{result} {name}: {lines}");
+    }
+}
