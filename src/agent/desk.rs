@@ -12,7 +12,7 @@ use super::unlocker::{Look, Unlocker};
 use super::watch::Watch;
 use crate::archive::{ArchiveError, Identity};
 use crate::audit::{Audit, Event};
-use crate::control::{self, EngineView, Feed, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
+use crate::control::{self, AuditView, EngineView, Feed, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
 use crate::secret::Credentials;
@@ -69,6 +69,7 @@ impl control::Desk for Desk {
             seal: self.unlocker.seal(),
             engine,
             cache: Some(self.models.view()),
+            audit: self.audit.head().map(|head| AuditView { count: head.count, hash: head.hash.hex() }),
             last_error: self.unlocker.error(),
             notes: self.notes(),
         }
@@ -84,6 +85,10 @@ impl control::Desk for Desk {
 
     fn feed(&self) -> Rc<Feed> {
         Rc::clone(&self.feed)
+    }
+
+    fn turned_away(&self, why: Code) {
+        self.audit.note(Event::PortRefused, None, Some(why));
     }
 
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {

@@ -97,7 +97,8 @@ impl Board {
             ),
             ledger,
         });
-        let audit = Rc::new(Audit::new(None));
+        let place = Place { state_dir: dir.path().to_owned(), dir: None, retention_days: 30 };
+        let audit = Rc::new(Audit::open(place));
         let watch = Rc::new(Watch::of(&fixed_board(), dir.path().to_owned(), Ok(None)));
         let meter = Rc::new(Meter::new(Clock::manual()));
         let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&watch), Rc::clone(&audit)));

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::audit::{self, AuditOptions};
 use super::errors::{self, ErrorsOptions};
 use super::help;
 use super::target::Port;
@@ -45,6 +46,7 @@ pub(super) enum Command {
     Wait(WaitOptions),
     Cache(CacheOptions),
     Trust(TrustOptions),
+    Audit(AuditOptions),
     Errors(ErrorsOptions),
     Seal(SealOptions),
     Verify(VerifyOptions),
@@ -113,7 +115,7 @@ pub(super) struct WaitOptions {
     pub(super) fails_on_error: bool,
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "status",
     "unlock",
@@ -121,6 +123,7 @@ const COMMANDS: [&str; 13] = [
     "plan",
     "cache",
     "trust",
+    "audit",
     "errors",
     "fingerprint",
     "config",
@@ -149,6 +152,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             "plan" => plan(parser),
             "cache" => cache(parser),
             "trust" => trust::parse(parser),
+            "audit" => audit::parse(parser),
             "errors" => errors::parse(parser),
             "seal" => sealing::seal(parser),
             "verify" => sealing::verify(parser),

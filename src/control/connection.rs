@@ -175,7 +175,9 @@ async fn answer<'p, D: Desk>(
 ) -> Result<Outcome<'p, D::Model>, Broken> {
     let call = Call::find(head);
     // Before the route is told: a stranger must not learn which there are.
-    port.guard.admit(head, peer, call == Ok(Call::Health))?;
+    port.guard.admit(head, peer, call == Ok(Call::Health)).inspect_err(|refusal| {
+        port.desk.turned_away(refusal.report().code);
+    })?;
     seat.now_at(Phase::Body);
     call?.answer(port, head, body, seat).await
 }

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use super::feed::Feed;
-use crate::error::Report;
+use crate::error::{Code, Report};
 use crate::name::{Folder, ResourceName};
 use crate::secret::Credentials;
 use crate::unlock::{Progress, State};
@@ -24,6 +24,9 @@ pub trait Desk {
 
     /// What happens on the board.
     fn feed(&self) -> Rc<Feed>;
+
+    /// The port turned a caller away, for this reason.
+    fn turned_away(&self, _why: Code) {}
 
     /// Tries the credentials with the Resource API and holds them if they are right.
     ///
@@ -133,6 +136,8 @@ pub struct StatusView {
     pub engine: Option<EngineView>,
     /// The cache of models, where there is one.
     pub cache: Option<CacheView>,
+    /// The head of the audit log, once it has a line.
+    pub audit: Option<AuditView>,
     /// The last error of any call or unlock.
     pub last_error: Option<Report>,
     /// What the person at the board should know besides.
@@ -176,6 +181,15 @@ pub struct CacheView {
     pub uploads_waiting: u64,
     /// Whether it can be written to; the agent goes on without it.
     pub usable: bool,
+}
+
+/// The head of the audit log.
+#[derive(Debug, Clone)]
+pub struct AuditView {
+    /// Lines.
+    pub count: u64,
+    /// SHA-256 of the last one, in hex.
+    pub hash: String,
 }
 
 /// The unlock at a glance.

@@ -40,7 +40,7 @@ use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
 pub use desk::{
-    CacheView, Desk, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
+    AuditView, CacheView, Desk, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
     Wanted,
 };
 pub use feed::{Feed, Topic};
