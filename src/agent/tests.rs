@@ -12,6 +12,7 @@ use super::unlocker::Look;
 use super::watch::Watch;
 use super::*;
 use crate::archive::Identity;
+use crate::audit::Place;
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, Role};
 use crate::config;

@@ -100,15 +100,17 @@ pub(super) fn tail(path: &Path) -> io::Result<Tail> {
     let mut bytes = Vec::new();
     file.take(AUDIT_TAIL_BYTES).read_to_end(&mut bytes)?;
     // The first line is only part of one, unless the file begins here.
-    let skipped = if start == 0 { 0 } else { bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1) };
+    let skipped =
+        if start == 0 { 0 } else { bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1) };
     let mut tail = Tail { whole: start + skipped as u64, ..Tail::default() };
     for line in bytes[skipped..].split_inclusive(|byte| *byte == b'\n') {
         let Some((line, entry)) = line.strip_suffix(b"\n").and_then(|line| Some((line, Entry::parse(line)?))) else {
             break;
         };
-        let is_next = tail.lines.last().is_none_or(|last| {
-            Some(entry.n) == last.head.count.checked_add(1) && entry.follows(&last.head.hash)
-        });
+        let is_next = tail
+            .lines
+            .last()
+            .is_none_or(|last| Some(entry.n) == last.head.count.checked_add(1) && entry.follows(&last.head.hash));
         if !is_next {
             break;
         }
@@ -255,8 +257,15 @@ mod tests {
     fn names_are_read_exactly_and_ordered_by_line() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let ours = ["audit-2026-11-23.9.jsonl", "audit-1970-01-01.57.jsonl", "audit-2026-11-22.100.jsonl"];
-        let not = ["audit-2026-11-23.jsonl", "audit-2026-11-23.09.jsonl", "audit-2026-11-23.0.jsonl",
-            "audit-2026-11-23.9.jsonl.bad", "audit-2026-02-30.9.jsonl", "audit-2026-11-23.+9.jsonl", "loader-2026-11-23.log"];
+        let not = [
+            "audit-2026-11-23.jsonl",
+            "audit-2026-11-23.09.jsonl",
+            "audit-2026-11-23.0.jsonl",
+            "audit-2026-11-23.9.jsonl.bad",
+            "audit-2026-02-30.9.jsonl",
+            "audit-2026-11-23.+9.jsonl",
+            "loader-2026-11-23.log",
+        ];
         for name in ours.iter().chain(&not) {
             fs::write(dir.path().join(name), "").expect("written");
         }
@@ -313,7 +322,8 @@ mod tests {
         let firsts = |pieces: Vec<_>, since, bytes| -> Vec<u64> {
             outdated(&pieces, since, bytes).iter().map(|piece| piece.first).collect()
         };
-        let row = || vec![piece("2026-10-01", 1), piece("2026-10-20", 5), piece("2026-10-24", 9), piece("2026-11-23", 12)];
+        let row =
+            || vec![piece("2026-10-01", 1), piece("2026-10-20", 5), piece("2026-10-24", 9), piece("2026-11-23", 12)];
         let since = Some(date("2026-10-24"));
         assert_eq!(firsts(row(), since, 100), [1, 5]);
         assert_eq!(firsts(row(), None, 100), [0; 0], "no age without a clock");

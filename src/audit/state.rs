@@ -54,7 +54,8 @@ impl Known {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let damaged = |why: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, format!("damaged: {why}"));
+        let damaged =
+            |why: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, format!("damaged: {why}"));
         let wire: Wire = json::from_slice(&content, AUDIT_STATE_BYTES).map_err(|refused| damaged(&refused))?;
         let hash = Digest::from_hex(&wire.hash).map_err(|refused| damaged(&refused))?;
         if wire.version != VERSION || wire.first == 0 || wire.first > wire.count.saturating_add(1) {
@@ -65,8 +66,7 @@ impl Known {
 
     /// Writes it, durably. It blocks on flash.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let wire =
-            Wire { version: VERSION, count: self.head.count, hash: self.head.hash.hex(), first: self.first };
+        let wire = Wire { version: VERSION, count: self.head.count, hash: self.head.hash.hex(), first: self.first };
         flash::replace(path, &serde_json::to_vec(&wire)?)
     }
 }

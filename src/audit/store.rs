@@ -102,9 +102,10 @@ impl Store {
                 .then(|| format!("lines {} to {} are not in the files", known.first, known.head.count));
         };
         let is_last = last == Some(known.head);
-        let is_ahead = tail.lines.iter().any(|seen| {
-            Some(seen.head.count) == known.head.count.checked_add(1) && seen.prev == Some(known.head.hash)
-        });
+        let is_ahead = tail
+            .lines
+            .iter()
+            .any(|seen| Some(seen.head.count) == known.head.count.checked_add(1) && seen.prev == Some(known.head.hash));
         if let (true, Some(last)) = (is_last || is_ahead, last) {
             if is_ahead {
                 log::info!("the audit log is {} lines ahead of the state: a cut", last.count - known.head.count);
@@ -119,7 +120,10 @@ impl Store {
             return None;
         }
         let there = last.map_or("nothing".to_owned(), |last| format!("line {}", last.count));
-        Some(format!("the state's head is line {}, and the files end with {there} or with another line", known.head.count))
+        Some(format!(
+            "the state's head is line {}, and the files end with {there} or with another line",
+            known.head.count
+        ))
     }
 
     /// The newest file that has a line, and its end. Newer ones are emptied where a cut left them: `next` would be their

@@ -169,7 +169,8 @@ pub fn verify(dir: &Path, known: Option<&Known>, heads: &[Head]) -> Result<Outco
     heads.sort_by_key(|head| (head.count, *head.hash.as_bytes()));
     heads.dedup();
     let first = known.filter(|known| known.first <= known.head.count).map(|known| known.first);
-    let mut walk = Walk { heads, compared: 0, first, before: None, doubtful: 0, torn: None, outcome: Outcome::default() };
+    let mut walk =
+        Walk { heads, compared: 0, first, before: None, doubtful: 0, torn: None, outcome: Outcome::default() };
     each(dir, |spot, found| walk.row(spot, found))?;
     walk.end(known);
     Ok(walk.outcome)
@@ -204,7 +205,8 @@ fn each(dir: &Path, mut take: impl FnMut(Spot, Found<'_>)) -> Result<(), Unreada
     };
     for Piece { path, .. } in files::pieces(dir).map_err(unreadable(dir))? {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut rows = Rows { reader: BufReader::new(files::open(&path).map_err(unreadable(&path))?), line: Vec::new() };
+        let mut rows =
+            Rows { reader: BufReader::new(files::open(&path).map_err(unreadable(&path))?), line: Vec::new() };
         let mut row = 0;
         while let Some(found) = rows.next().map_err(unreadable(&path))? {
             row += 1;
@@ -346,7 +348,8 @@ impl Walk {
         match known {
             Some(known) if last > known.head.count => {
                 let ahead = last - known.head.count;
-                self.outcome.note(format!("{ahead} lines behind the state's head: a power cut, or the agent writes now"));
+                self.outcome
+                    .note(format!("{ahead} lines behind the state's head: a power cut, or the agent writes now"));
             }
             None if self.heads.is_empty() => {
                 self.outcome.note("no head to compare with: a cut tail would not be found".into());

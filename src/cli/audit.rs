@@ -89,7 +89,11 @@ pub(super) fn run(options: AuditOptions, screen: &mut Screen<'_>) -> Result<u8, 
                 heads_of(file, &mut heads)?;
             }
             let outcome = verify(&dir, known.as_ref(), &heads)?;
-            if as_json { print_json(&outcome, screen) } else { print(&outcome, screen) }
+            if as_json {
+                print_json(&outcome, screen)
+            } else {
+                print(&outcome, screen)
+            }
             Ok(if outcome.is_good() { exit::DONE } else { exit::FAILED })
         }
     }
@@ -139,7 +143,8 @@ fn heads_of(file: &Path, heads: &mut Vec<Head>) -> Result<(), Failure> {
         }
     }
     if heads.len() == before {
-        let said = format!("{} holds no head\nnext: console lines with \"audit: \", or an answer of /status", file.display());
+        let said =
+            format!("{} holds no head\nnext: console lines with \"audit: \", or an answer of /status", file.display());
         return Err(Failure::new(exit::USAGE, said));
     }
     Ok(())
@@ -225,7 +230,9 @@ impl From<Unreadable> for Failure {
     fn from(error: Unreadable) -> Self {
         let next = match error.source.kind() {
             io::ErrorKind::PermissionDenied => "run it as root, or as the agent's user",
-            io::ErrorKind::NotFound => "see that it is there; the agent removes old files once a day: repeat the command",
+            io::ErrorKind::NotFound => {
+                "see that it is there; the agent removes old files once a day: repeat the command"
+            }
             _ => "see that it is a plain file on a disk that works",
         };
         Self::with_next(exit::FAILED, &error, next)

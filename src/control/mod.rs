@@ -40,8 +40,8 @@ use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
 pub use desk::{
-    AuditView, CacheView, Desk, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer, UserView,
-    Wanted,
+    AuditView, CacheView, Desk, EngineView, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer,
+    UserView, Wanted,
 };
 pub use feed::{Feed, Topic};
 pub use guard::Guard;
