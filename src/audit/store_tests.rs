@@ -105,7 +105,7 @@ fn a_power_cut_at_every_byte_of_an_append_leaves_the_old_lines_or_more_of_the_ne
         let lines = batch(store.head(), 3);
         for end in 0..=lines.bytes.len() {
             // The file system may also leave zeros where the bytes are to come.
-            for tail in if end % 16 == 0 { &[&b""[..], b"\0\0\0"][..] } else { &[&b""[..]] } {
+            for tail in [&b""[..], b"\0\0\0"].iter().take(1 + usize::from(end % 16 == 0)) {
                 let _none_at_first = fs::remove_dir_all(board.log());
                 fs::create_dir(board.log()).expect("made");
                 fs::write(&first, &old_lines).expect("written");
