@@ -183,8 +183,8 @@ pub const AUDIT_TAIL_BYTES: u64 = 256 * 1024;
 /// One audit file; then the next one is begun, under its own name.
 pub const AUDIT_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// All audit files together; then the oldest goes before its time. Thirty days of the 14,400 refused log-ins that a day
-/// can have ([`LOGIN_REFILL`]), two lines of 300 bytes each.
+/// All audit files together; then the oldest goes before its time. A day can have 14,400 refused log-ins
+/// ([`LOGIN_REFILL`]): 130 MB of 300-byte lines in thirty days; as unlocks, three lines each, this is twenty days.
 pub const AUDIT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What anybody can do as often as they like (a wrong token, an upload without the role) is one line in this time, with a

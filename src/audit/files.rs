@@ -280,7 +280,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("f");
         let lines = lines(4);
-        let text = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let text = |lines: &[&str]| lines.join("\n") + "\n";
         let read = |content: &str| {
             fs::write(&path, content).expect("written");
             let tail = tail(&path).expect("readable");
@@ -306,7 +306,7 @@ mod tests {
     fn a_tail_of_a_long_file_is_bounded() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("f");
-        let all: String = lines(2000).iter().map(|line| format!("{line}\n")).collect();
+        let all = lines(2000).join("\n") + "\n";
         assert!(all.len() as u64 > AUDIT_TAIL_BYTES);
         fs::write(&path, &all).expect("written");
         let tail = tail(&path).expect("readable");

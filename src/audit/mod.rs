@@ -146,7 +146,9 @@ impl Audit {
             }
             let ends = self.is_closed.get();
             let due = self.folds.borrow_mut().due(Stamp::now().since_boot(), ends);
-            due.into_iter().for_each(|(event, code, times)| self.push(event, None, code, times));
+            for (event, code, times) in due {
+                self.push(event, None, code, times);
+            }
             self.write_all().await;
             if ends {
                 return;
@@ -163,8 +165,8 @@ impl Audit {
     async fn write_all(&self) {
         loop {
             let (lines, lost) = self.chained();
-            let Some(last) = lines.last() else { return };
-            let mut batch = Batch { bytes: Vec::new(), head: last.head };
+            let Some(newest) = lines.last() else { return };
+            let mut batch = Batch { bytes: Vec::new(), head: newest.head };
             for line in &lines {
                 batch.bytes.extend_from_slice(line.text.as_bytes());
                 batch.bytes.push(b'\n');
@@ -173,19 +175,21 @@ impl Audit {
             let Some(mut store) = self.store.take() else { return };
             let has_files = store.has_files();
             let today = Stamp::now().date();
-            let (store, taken) = lend(move || {
-                let taken = store.take(&batch, today);
-                (store, taken)
+            let (store, outcome) = lend(move || {
+                let outcome = store.take(&batch, today);
+                (store, outcome)
             })
             .await;
             self.head.set(store.head());
             self.store.replace(Some(store));
-            match taken {
+            match outcome {
                 Ok(behind) => {
                     let queued = lines.len() - usize::from(lost > 0);
                     (0..queued).for_each(|_| drop(self.waiting.borrow_mut().pop_front()));
                     self.lost.set(self.lost.get().saturating_sub(lost));
-                    lines.iter().for_each(|line| line.tell(has_files));
+                    for line in &lines {
+                        line.tell(has_files);
+                    }
                     match behind {
                         Some(error) => self.failing("the head of the audit log", &error),
                         None if self.is_failing.replace(false) => log::info!("flash takes audit lines again"),

@@ -71,8 +71,8 @@ impl Store {
     /// Finds out where the log stands. What is behind the state's head and no whole line is the leftover of a cut.
     fn recover(&mut self) -> Option<String> {
         let state = Known::read(&Known::path(&self.place.state_dir));
-        let next = state.as_ref().ok().and_then(Option::as_ref).map(|known| known.head.count.saturating_add(1));
-        let end = match self.end(next) {
+        let unseen = state.as_ref().ok().and_then(Option::as_ref).map(|known| known.head.count.saturating_add(1));
+        let end = match self.end(unseen) {
             Ok(end) => end,
             Err(error) => {
                 log::warn!("the audit files cannot be read: {error}");
@@ -87,8 +87,9 @@ impl Store {
                 self.is_behind = self.write_state().is_err();
                 return None;
             }
-            lost => {
-                let why = lost.err().map_or_else(|| "is gone".to_owned(), |error| format!("cannot be read ({error})"));
+            unknown => {
+                let why =
+                    unknown.err().map_or_else(|| "is gone".to_owned(), |error| format!("cannot be read ({error})"));
                 // What the files say is all there is.
                 self.known = Known { head: last.unwrap_or_else(Head::none), first: 1 };
                 self.is_behind = true;

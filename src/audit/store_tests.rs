@@ -111,7 +111,7 @@ fn a_power_cut_at_every_byte_of_an_append_leaves_the_old_lines_or_more_of_the_ne
                 fs::write(&first, &old_lines).expect("written");
                 fs::write(&path, [&old_file, &lines.bytes[..end], tail].concat()).expect("written");
                 fs::write(board.state(), &old_state).expect("the head was not written");
-                let whole = lines.bytes[..end].iter().filter(|byte| **byte == b'\n').count() as u64;
+                let whole = lines.bytes[..end].split(|byte| *byte == b'\n').count() as u64 - 1;
                 let mut store = board.open_whole();
                 assert_eq!(store.head().count, before + whole, "{end}");
                 take(&mut store, 1);
@@ -208,7 +208,7 @@ fn a_file_that_is_touched_while_the_agent_runs_is_told_and_another_is_begun() {
     take(&mut store, 2);
     let file = board.files().remove(0);
     let text = fs::read_to_string(&file).expect("text");
-    fs::write(&file, &text[..text.find('\n').expect("a line") + 1]).expect("cut");
+    fs::write(&file, &text[..=text.find('\n').expect("a line")]).expect("cut");
     let lines = batch(store.head(), 1);
     assert!(matches!(store.take(&lines, today()), Err(NotTaken::Touched)));
     assert!(store.take(&lines, today()).expect("taken").is_none());

@@ -171,7 +171,7 @@ pub fn verify(dir: &Path, known: Option<&Known>, heads: &[Head]) -> Result<Outco
     let first = known.filter(|known| known.first <= known.head.count).map(|known| known.first);
     let mut walk =
         Walk { heads, compared: 0, first, before: None, doubtful: 0, torn: None, outcome: Outcome::default() };
-    each(dir, |spot, found| walk.row(spot, found))?;
+    each(dir, |spot, found| walk.row(spot, &found))?;
     walk.end(known);
     Ok(walk.outcome)
 }
@@ -256,7 +256,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn row(&mut self, at: Spot, found: Found<'_>) {
+    fn row(&mut self, at: Spot, found: &Found<'_>) {
         if let Some(torn) = self.torn.take() {
             self.no_line(torn);
         }

@@ -25,7 +25,7 @@ fn write(dir: &Path, rows: &[String]) {
     }
     // By their place, as they were written; what stands there may be anything.
     for (at, rows) in rows.chunks(4).enumerate() {
-        let text: String = rows.iter().map(|line| format!("{line}\n")).collect();
+        let text = rows.join("\n") + "\n";
         // Names in an order of days that is not the order of lines.
         fs::write(dir.join(format!("audit-2026-11-{}.{}.jsonl", 23 - at, at * 4 + 1)), text).expect("written");
     }
@@ -206,7 +206,7 @@ proptest! {
 
     #[test]
     fn any_run_of_bytes_that_goes_is_found(from: prop::sample::Index, len in 1_usize..600) {
-        let text: String = row().iter().map(|line| format!("{line}\n")).collect();
+        let text = row().join("\n") + "\n";
         let from = from.index(text.len());
         let cut = [&text[..from], &text[text.len().min(from + len)..]].concat();
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -90,9 +90,9 @@ pub(super) fn run(options: AuditOptions, screen: &mut Screen<'_>) -> Result<u8, 
             }
             let outcome = verify(&dir, known.as_ref(), &heads)?;
             if as_json {
-                print_json(&outcome, screen)
+                print_json(&outcome, screen);
             } else {
-                print(&outcome, screen)
+                print(&outcome, screen);
             }
             Ok(if outcome.is_good() { exit::DONE } else { exit::FAILED })
         }
@@ -104,9 +104,12 @@ fn own(source: &Source) -> Result<(PathBuf, Option<Known>), Failure> {
     let settings = Settings::read(source, std::env::vars_os())?;
     let (board, state) = (config::Board::of(&settings)?, config::State::of(&settings)?);
     let path = Known::path(&board::directory(&board, &state.dir, |profile| &profile.state.dir));
-    let known = Known::read(&path).map_err(|error| {
-        let next = "next: look at it; the agent begins with the end of the files when it is not there";
-        Failure::new(exit::FAILED, format_args!("{}: {error}\n{next}", path.display()))
+    let known = Known::read(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => {
+            let next = "next: keep a copy; the agent goes on behind the end of the files when it is removed";
+            Failure::new(exit::FAILED, format_args!("{}: {source}\n{next}", path.display()))
+        }
+        _ => Unreadable { path: path.clone(), source }.into(),
     })?;
     let Some(dir) = config::Log::of(&settings)?.dir else {
         let head = known.map_or_else(|| "no line yet".to_owned(), |known| known.head.to_string());
