@@ -15,6 +15,7 @@ use super::unlocker::Look;
 use super::watch::Watch;
 use super::*;
 use crate::archive::Identity;
+use crate::audit::Place;
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, Role};
 use crate::config;
@@ -100,7 +101,8 @@ impl Board {
             ),
             ledger,
         });
-        let audit = Rc::new(Audit::new(None));
+        let place = Place { state_dir: dir.path().to_owned(), dir: None, retention_days: 30 };
+        let audit = Rc::new(Audit::open(place));
         let watch = Rc::new(Watch::of(&fixed_board(), dir.path().to_owned(), Ok(None)));
         let meter = Rc::new(Meter::new(Clock::manual()));
         let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&watch), Rc::clone(&audit)));

@@ -75,6 +75,7 @@ impl Desk for FakeDesk {
             seal: Some("unsealed"),
             engine: None,
             cache: None,
+            audit: None,
             last_error: None,
             notes: vec!["unsealed archive".into()],
         }

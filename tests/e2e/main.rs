@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod board;
 mod broken_archive;
 mod broken_engine;
