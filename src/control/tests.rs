@@ -4,6 +4,7 @@ mod bounds;
 mod calls;
 mod follow;
 mod load;
+mod timing;
 mod upload;
 
 use std::cell::{Cell, RefCell};
