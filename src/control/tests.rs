@@ -6,6 +6,7 @@ mod calls;
 mod follow;
 mod load;
 mod openapi;
+mod timing;
 mod upload;
 
 use std::cell::{Cell, RefCell};
