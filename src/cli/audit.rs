@@ -99,6 +99,17 @@ pub(super) fn run(options: AuditOptions, screen: &mut Screen<'_>) -> Result<u8, 
     }
 }
 
+/// Whether this board's audit log is whole, in lines.
+pub(super) fn summary(source: &Source) -> String {
+    let mut lines = Vec::new();
+    let verified = own(source).and_then(|(dir, known)| Ok(verify(&dir, known.as_ref(), &[])?));
+    match verified {
+        Ok(outcome) => print(&outcome, &mut Screen::into(&mut lines, false)),
+        Err(failure) => return failure.said,
+    }
+    String::from_utf8_lossy(&lines).into_owned()
+}
+
 /// Where this board's files are, and what its state knows: the state first, so that the files are never behind it.
 fn own(source: &Source) -> Result<(PathBuf, Option<Known>), Failure> {
     let settings = Settings::read(source, std::env::vars_os())?;
