@@ -423,6 +423,13 @@ mod tests {
     }
 
     #[test]
+    fn an_advice_is_shown_whole() {
+        for advice in [crate::error::SET_CLOCK, crate::error::MAKE_ROOM] {
+            assert!(advice.len() <= SHOWN_NEXT_BYTES, "{advice}");
+        }
+    }
+
+    #[test]
     fn a_text_is_cut_between_characters() {
         assert_eq!(cut::<5>("яяя").as_str(), "яя");
         assert_eq!(cut::<6>("яяя").as_str(), "яяя");

@@ -12,7 +12,7 @@ use super::{Subject, role};
 use crate::cloud::{Cdn, CdnClock, CdnError, RetryPolicy, Session, date};
 use crate::control::Check;
 use crate::crypto::AesKey;
-use crate::error::{Code, Report, chain};
+use crate::error::{Code, Report, SET_CLOCK, chain};
 use crate::limits::{CHECK_CLOCK_APART, CHECK_STEP};
 use crate::name::{Folder, ResourceName};
 use crate::net::{BaseUrl, Certificate, ExchangeError, NetError, NoBody, Probe, Timeouts, TlsFault};
@@ -23,8 +23,6 @@ const NO_SUCH_MODEL: &str = "azaion-loader-check";
 
 /// A certificate that ends sooner is worth a word.
 const SOON: Duration = Duration::from_hours(14 * 24);
-
-const SET_CLOCK: &str = "timedatectl set-ntp true and wait a minute, or set it by hand: date -u -s '2026-11-26 12:00'";
 
 /// How far the way to the Resource API goes.
 pub(super) struct Way {
