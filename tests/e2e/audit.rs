@@ -129,7 +129,7 @@ fn who_did_what_stands_in_a_chain_that_shows_every_change() {
 
     // The agent itself finds it, goes on from the state, and that stays in the log.
     let mut agent = board.start();
-    agent.wait_for_line("the audit log is broken: ");
+    assert!(agent.log().contains("the audit log is broken: "), "{}", agent.log());
     agent.wait_for_line(" audit_broken ");
     agent.wait_for_line(" agent_started ");
     assert_eq!(agent.terminate(), Some(0));
