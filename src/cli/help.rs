@@ -157,7 +157,8 @@ Examples:
 pub(super) const ERRORS: &str = "\
 azaion-loader errors: what an error code means, why it most likely came, what to do next
 
-  CODE            all that there is to say about this code; without it, a line for each code
+  errors [CODE]   all that there is to say about this code; without it, a line for each
+
   --markdown      the whole catalogue as docs/ERRORS.md has it
 
 Examples:

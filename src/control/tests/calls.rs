@@ -24,7 +24,7 @@ fn status_shows_the_agent() {
             reply.body,
             concat!(
                 r#"{"version":"0.1.0","board":"generic-arm64","user":null,"unlock":{"state":"idle"},"seal":"unsealed","#,
-                r#""engine":null,"cache":null,"last_error":null,"notes":["unsealed archive"]}"#
+                r#""engine":null,"cache":null,"audit":null,"last_error":null,"notes":["unsealed archive"]}"#
             )
         );
     });
@@ -159,11 +159,13 @@ fn strangers_learn_nothing() {
     let guard = Guard { token: Some(SecretText::new("token".into())), ..Guard::default() };
     with_port(guard, Patience::default(), async |port| {
         assert_eq!(port.call("GET", "/health", "").await.status, 200);
-        for (method, path) in [("GET", "/status"), ("GET", "/nowhere"), ("POST", "/health"), ("POST", "/login")] {
+        for (method, path) in [("GET", "/status"), ("GET", "/nowhere"), ("POST", "/status"), ("POST", "/login")] {
             let reply = port.call(method, path, LOGIN).await;
             assert_eq!((reply.status, reply.code().as_str()), (401, "token_required"), "{path}");
             assert!(reply.head.contains("\r\nWWW-Authenticate: Bearer"));
         }
+        // What needs no token is known to be there: it says how it is called.
+        assert_eq!(port.call("POST", "/health", LOGIN).await.status, 405);
         let rebound = port.talk("GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
         assert_eq!(Reply::all(&rebound)[0].code(), "origin_refused");
         assert!(port.desk.seen.borrow().is_empty());
