@@ -16,7 +16,7 @@ pub(super) async fn tell(unlocker: Rc<Unlocker>, feed: Rc<Feed>) {
     loop {
         let moved = unlocker.meter().moved();
         let view = view(&unlocker);
-        let now = (view.state, view.progress.clone());
+        let now = (view.state, view.progress);
         if said.as_ref().map(|(state, _)| *state) != Some(now.0) {
             feed.unlock(Topic::State, &view);
         } else if said.as_ref() != Some(&now) {

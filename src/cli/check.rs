@@ -131,7 +131,7 @@ fn alone(source: &Source) -> Checkup {
         Err(error) => checks.push(refused(chain(&error))),
         Ok(config) => {
             let credentials = config.boot_credentials().ok().flatten();
-            match check_alone(config, credentials) {
+            match check_alone(config, credentials.as_ref()) {
                 Ok(checkup) => checks.extend(checkup.checks),
                 Err(CheckRefused(why)) => checks.push(refused(why)),
             }

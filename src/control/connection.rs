@@ -144,7 +144,7 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
         Ok(outcome @ (Outcome::Model(_) | Outcome::Events(_))) => {
             let closing = head.closing || count == REQUESTS_PER_CONNECTION || seat.is_closing();
             let (wire, old, patience) = (body.wire(), head.old, port.patience.write);
-            let sent = match outcome {
+            let streamed = match outcome {
                 Outcome::Model(model) => {
                     Box::pin(stream::send(wire, model, Media::Bytes, old, closing, patience)).await
                 }
@@ -155,10 +155,10 @@ async fn request<D: Desk>(port: &Port<D>, wire: &mut Wire, peer: Peer, seat: &Se
                 }
                 Outcome::Whole(_) => Ok(()),
             };
-            if !matches!(sent, Err(Cut::Refused(_))) {
+            if !matches!(streamed, Err(Cut::Refused(_))) {
                 port.requests.count(known, 200);
             }
-            match sent {
+            match streamed {
                 Ok(()) if closing || seat.is_closing() => return Next::Drain,
                 Ok(()) => return Next::Request,
                 Err(Cut::Refused(refusal)) => Err(refusal.into()),

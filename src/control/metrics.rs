@@ -131,9 +131,9 @@ impl Collector for Page {
         out.gauge("logged_in", "Whether somebody is logged in", &[(Vec::new(), flag(gauges.logged_in))])?;
         let states = State::ALL.map(|state| (one("state", state.as_str()), flag(state == gauges.unlock)));
         out.gauge("unlock_state", "1 for the state that the unlock is in", &states)?;
-        let stages: Vec<_> =
+        let durations: Vec<_> =
             gauges.stages.iter().map(|(stage, took)| (one("stage", *stage), took.as_secs_f64())).collect();
-        out.gauge("unlock_stage_seconds", "How long each stage of the last unlock took", &stages)?;
+        out.gauge("unlock_stage_seconds", "How long each stage of the last unlock took", &durations)?;
         out.number("cache_bytes", "Held by the cache", gauges.cache.map(|cache| cache.bytes))?;
         out.number("cache_max_bytes", "What the cache may hold", gauges.cache.and_then(|cache| cache.max_bytes))?;
         out.number("cache_entries", "Models in the cache", gauges.cache.map(|cache| cache.entries))?;

@@ -22,13 +22,13 @@ pub struct CheckRefused(pub String);
 ///
 /// # Errors
 /// [`CheckRefused`]: what is wrong with the configuration or the board.
-pub fn check_alone(config: Config, credentials: Option<Credentials>) -> Result<Checkup, CheckRefused> {
+pub fn check_alone(config: Config, credentials: Option<&Credentials>) -> Result<Checkup, CheckRefused> {
     let (subject, changes) = subject_to_look(config).map_err(|refused| CheckRefused(chain(&refused)))?;
     let executor = LocalExecutor::new();
     Ok(block_on(&executor, async {
         let parts = Rc::clone(&subject.parts);
         let live = async |answers: bool| {
-            let session = match &credentials {
+            let session = match credentials {
                 Some(credentials) if answers => {
                     parts.cloud.log_in_at_once(credentials).await.map_err(|error| Report::of(&error))
                 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Says;
-use crate::board::wear;
+use crate::board::{Wear, wear};
 use crate::cache::CacheFacts;
 use crate::control::{Check, Finding};
 use crate::error::size;
@@ -58,8 +58,8 @@ pub(super) async fn flash(root: &Path) -> Check {
     if told.is_empty() {
         return Check::skip(NAME, "the kernel tells nothing of it");
     }
-    let worn = told.iter().any(|wear| wear.is_worn());
-    let broken = told.iter().any(|wear| wear.is_failing());
+    let worn = told.iter().any(Wear::is_worn);
+    let broken = told.iter().any(Wear::is_failing);
     let text = told.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     match (broken, worn) {
         (true, _) => Check {

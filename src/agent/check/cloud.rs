@@ -98,7 +98,7 @@ impl Way {
         if let Some(roots) = &self.roots {
             return Check::fail(NAME, roots.clone(), "put PEM certificates into the file of [cloud] ca_file");
         }
-        let whose = self.probe.certificate.as_ref().map(|shown| self.whose(shown)).unwrap_or_default();
+        let whose = self.probe.certificate.as_ref().map(whose).unwrap_or_default();
         match &self.probe.tls {
             Some(Ok(())) => {
                 let good = self.probe.certificate.as_ref().map(|certificate| certificate.good_for(self.now));
@@ -137,16 +137,6 @@ impl Way {
         }
     }
 
-    fn whose(&self, shown: &Certificate) -> String {
-        format!(
-            ": the certificate of {} by {}, good from {} to {}",
-            shown.subject,
-            shown.issuer,
-            moment(shown.not_before),
-            moment(shown.not_after)
-        )
-    }
-
     /// The board's clock beside the server's.
     pub(super) fn clock(&self) -> Check {
         const NAME: &str = "clock";
@@ -173,6 +163,16 @@ impl Way {
             None => Check::ok(NAME, format!("{shown}; there is no server to compare it with")),
         }
     }
+}
+
+fn whose(shown: &Certificate) -> String {
+    format!(
+        ": the certificate of {} by {}, good from {} to {}",
+        shown.subject,
+        shown.issuer,
+        moment(shown.not_before),
+        moment(shown.not_after)
+    )
 }
 
 /// Whether somebody can log in.
@@ -236,13 +236,14 @@ fn told(report: &Report) -> String {
 
 /// No board with this agent is older.
 fn was_never_set(now: SystemTime) -> bool {
-    const YEAR_2024: Duration = Duration::from_secs(1_704_067_200);
-    now < SystemTime::UNIX_EPOCH + YEAR_2024
+    /// From 1970 to 2024 there are so many days.
+    const DAYS: u64 = 19_723;
+    now < SystemTime::UNIX_EPOCH + Duration::from_hours(24 * DAYS)
 }
 
 /// `2026-11-26T21:24:00Z`
 fn moment(time: SystemTime) -> String {
-    let whole = Timestamp::try_from(time).map(|time| time.as_second());
+    let whole = Timestamp::try_from(time).map(Timestamp::as_second);
     whole.and_then(Timestamp::from_second).map_or_else(|_| "a time without a date".to_owned(), |time| time.to_string())
 }
 

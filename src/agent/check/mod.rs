@@ -133,7 +133,7 @@ impl Subject {
                 (engine, archive)
             })
             .await;
-        let space = place::space(&self.says.places, &engine.1, &archive.1, live.unlock).await;
+        let space = place::space(&self.says.places, engine.1.as_ref(), archive.1, live.unlock).await;
         let [name, connect, tls] = way.steps(&self.wires.url);
         vec![
             self.says.config.clone(),

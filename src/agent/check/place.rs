@@ -141,12 +141,12 @@ pub(super) async fn free_of(places: &[(&'static str, PathBuf)]) -> Vec<(&'static
 /// Free space where something is written, and whether the archive's images have room.
 pub(super) async fn space(
     places: &[(&'static str, PathBuf)],
-    engine: &Option<EngineFacts>,
-    archive: &Option<u64>,
+    engine: Option<&EngineFacts>,
+    archive: Option<u64>,
     unlock: State,
 ) -> Check {
     let mut places = places.to_vec();
-    places.extend(engine.iter().map(|facts| ("engine", facts.root_dir.clone())));
+    places.extend(engine.map(|facts| ("engine", facts.root_dir.clone())));
     // A board that is ready has its images. An unlock, which knows the layers that are there, may need less.
     let needed = if unlock == State::Ready { 0 } else { archive.map_or(0, |length| length + ENGINE_SPARE_BYTES) };
     judged(rooms(places).await, needed)
