@@ -36,6 +36,9 @@ bench: build ## Numbers beside their peers on this machine, medians of several r
 bench-load: build ## The agent beside `docker load` on private engines; ARGS="--engine 20 --case 2" chooses
 	cargo build --quiet --locked -p azaion-cloud
 	benches/load.py $(ARGS)
+slow-clients: build ## 1,000 slow connections in each mode of slowhttptest while an archive loads; ARGS="--mode headers --pairs 1" for a part
+	cargo build --quiet --locked -p azaion-cloud
+	benches/slow-clients $(ARGS)
 footprint: build cross ## Memory, processor, flash, start, size, idle and loading; ARGS="--idle 60 --runs 1" is quicker
 	cargo build --quiet --locked -p azaion-cloud
 	benches/footprint.py $(ARGS)
@@ -91,4 +94,4 @@ boot-test: disk ## That disk under qemu-system-aarch64: unlocks itself, power cu
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo docs-shot field-day test schemathesis prometheus-check bench bench-load footprint lint fuzz doc cross size test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean
+.PHONY: help build demo docs-shot field-day test schemathesis prometheus-check bench bench-load slow-clients footprint lint fuzz doc cross size test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean

@@ -167,13 +167,13 @@ class Engine:
 class Cloud:
     """The Resource API of the tests, with TLS."""
 
-    def __init__(self, program, directory):
+    def __init__(self, program, directory, role=""):
         self.directory, self.log = str(directory), f"{directory}/cloud.log"
         Path(self.directory).mkdir()
         fragment = Path(self.directory, "fragment")
         fragment.write_bytes(FRAGMENT)
         with open(self.log, "wb") as log:
-            words = ["--dir", self.directory, "--user", f"{USER}:{PASSWORD}", "--fragment-file", str(fragment)]
+            words = ["--dir", self.directory, "--user", f"{USER}:{PASSWORD}{role and ':' + role}", "--fragment-file", str(fragment)]
             self.process = subprocess.Popen([program, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         url = Path(self.directory, "url")
         wait_until(lambda: url.exists() and url.read_text().strip(), START_SECONDS, "the cloud listens")

@@ -1,6 +1,7 @@
 """What is watched while an archive loads: bytes to the engine, its temporary space, the disk."""
 
 import os
+import re
 import socket
 import threading
 from contextlib import suppress
@@ -74,6 +75,11 @@ class Peak:
     @property
     def bytes(self):
         return self.highest - self.base
+
+
+def pss_bytes(pid):
+    """Memory of a process, what it shares counted by its share."""
+    return int(re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[1]) * 1024
 
 
 def used_bytes(directory):

@@ -101,6 +101,23 @@ fn refuse(refused: &StartRefused) -> Ending {
     ending
 }
 
+/// Listens on every address, and to the signals that end the agent.
+async fn open_doors(listen: &[Listen]) -> Result<(Vec<Listener>, Signals), StartRefused> {
+    let mut listeners = Vec::new();
+    for address in listen {
+        listeners.push(Listener::bind(address).await.map_err(StartRefused::Bind)?);
+    }
+    let signals = Signals::new([Signal::Term, Signal::Int]).map_err(StartRefused::Signals)?;
+    for listener in &listeners {
+        match listener.local_addr() {
+            Ok(Listen::Tcp(address)) => log::info!("the control port listens on http://{address}"),
+            Ok(Listen::Unix(path)) => log::info!("the control port listens on unix:{}", path.display()),
+            Err(error) => log::warn!("the control port listens, but not where it can be told: {error}"),
+        }
+    }
+    Ok((listeners, signals))
+}
+
 async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'static>>) -> Ending {
     let Setup {
         lock,
@@ -119,25 +136,10 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         subject,
         feed,
     } = setup;
-    let started = async {
-        let mut listeners = Vec::new();
-        for address in &listen {
-            listeners.push(Listener::bind(address).await.map_err(StartRefused::Bind)?);
-        }
-        let signals = Signals::new([Signal::Term, Signal::Int]).map_err(StartRefused::Signals)?;
-        Ok((listeners, signals))
-    };
-    let (listeners, mut signals) = match started.await {
-        Ok(started) => started,
+    let (listeners, mut signals) = match open_doors(&listen).await {
+        Ok(open) => open,
         Err(refused) => return refuse(&refused),
     };
-    for listener in &listeners {
-        match listener.local_addr() {
-            Ok(Listen::Tcp(address)) => log::info!("the control port listens on http://{address}"),
-            Ok(Listen::Unix(path)) => log::info!("the control port listens on unix:{}", path.display()),
-            Err(error) => log::warn!("the control port listens, but not where it can be told: {error}"),
-        }
-    }
     systemd::ready();
     let taken_down = executor.spawn({
         let audit = Rc::clone(&audit);

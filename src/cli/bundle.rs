@@ -11,10 +11,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::system::{sysinfo, uname};
+use rustix::system::uname;
 
 use super::audit;
-use super::screen::plain;
+use super::screen::{plain, size};
 use super::target::Port;
 use super::{Failure, exit};
 use crate::board::Board;
@@ -76,16 +76,18 @@ fn gathered(port: &Port, config: Option<&Config>, checks: &str) -> String {
 }
 
 fn system() -> String {
-    let (name, info) = (uname(), sysinfo());
-    let unit = u64::from(info.mem_unit);
+    let name = uname();
+    let memory = sysinfo::System::new_with_specifics(
+        sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram()),
+    );
     format!(
-        "{} {} {}; up {} s; memory {} MiB, {} MiB free",
+        "{} {} {}; up {} s; memory {}, {} of it free",
         name.sysname().to_string_lossy(),
         name.release().to_string_lossy(),
         name.machine().to_string_lossy(),
-        info.uptime,
-        (u64::from(info.totalram) * unit) >> 20,
-        (u64::from(info.freeram) * unit) >> 20
+        sysinfo::System::uptime(),
+        size(memory.total_memory()),
+        size(memory.available_memory())
     )
 }
 

@@ -1,5 +1,7 @@
 //! `errors`: the catalogue of error codes, for whoever has a code and no network.
 
+use std::fmt::Write as _;
+
 use lexopt::Parser;
 
 use super::args::{Command, Item, Options, Parsed, Wrong};
@@ -71,13 +73,14 @@ fn markdown() -> String {
     );
     for code in Code::ALL {
         let cell = |text: &str| text.replace('|', "\\|");
-        page.push_str(&format!(
-            "| `{code}` | {} | {} | {} | {} |\n",
+        let _fits = writeln!(
+            page,
+            "| `{code}` | {} | {} | {} | {} |",
             code.http_status(),
             cell(code.what()),
             cell(code.likely_cause()),
             cell(code.next())
-        ));
+        );
     }
     page
 }

@@ -14,7 +14,9 @@ use zeroize::Zeroizing;
 use super::head::Framing;
 use super::refusal::Refusal;
 use super::wire::{Patience, Wire, within};
-use crate::limits::{BODY_BYTES_PER_SECOND, BODY_DISCARD_BYTES, CHUNK_LINE_BYTES, PIECE_BYTES, TRAILER_BYTES};
+use crate::limits::{
+    BODY_BYTES_PER_SECOND, BODY_DISCARD_BYTES, CHUNK_LINE_BYTES, INLET_FIRST_BYTES, PIECE_BYTES, TRAILER_BYTES,
+};
 
 /// What a read counts for at least towards the next turn of the loop.
 const LEAST_WORK_BYTES: usize = 256;
@@ -118,10 +120,16 @@ impl<'w> Body<'w> {
         if room > limit {
             return Err(Refusal::BodyTooLong.into());
         }
-        // At its full size from the start: a vector that grows leaves copies behind.
-        let mut bytes = Zeroizing::new(vec![0; room]);
+        let mut bytes = Zeroizing::new(vec![0; room.min(INLET_FIRST_BYTES)]);
         let mut filled = 0;
         while filled < room {
+            if filled == bytes.len() {
+                // As bytes arrive, not as a length promises them. The old ones are wiped: a vector left to grow by itself
+                // leaves copies behind.
+                let mut larger = Zeroizing::new(vec![0; room.min(2 * filled)]);
+                larger[..filled].copy_from_slice(&bytes);
+                bytes = larger;
+            }
             match self.read(&mut bytes[filled..]).await? {
                 0 => break,
                 count => filled += count,
@@ -159,6 +167,22 @@ impl<'w> Body<'w> {
                 return Err(Refusal::BodyTooLong.into());
             }
         }
+    }
+
+    /// Reads to the front of `piece`, which grows towards [`PIECE_BYTES`] while the client fills it: of many slow clients
+    /// none has a large one. 0 is the end of the body.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) async fn read_piece(&mut self, piece: &mut Vec<u8>) -> Result<usize, Broken> {
+        if piece.is_empty() {
+            piece.resize(INLET_FIRST_BYTES, 0);
+        }
+        let count = self.read(piece).await?;
+        if count == piece.len() {
+            piece.resize((2 * count).min(PIECE_BYTES), 0);
+        }
+        Ok(count)
     }
 
     /// The next bytes of the body; 0 is its end.

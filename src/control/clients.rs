@@ -1,7 +1,9 @@
 //! The seats of one listener: how many clients there are, what each is at, and who leaves when one more comes.
 //!
 //! The one who has waited longest for its own client leaves first, idle connections before half heads before half
-//! bodies, so that a thousand slow clients never keep a quick one out. Who is inside a handler never leaves.
+//! bodies, so that a thousand slow clients never keep a quick one out. A head has a moment to arrive in before its
+//! connection counts as slow: else, where all others are half bodies, each newcomer would take the seat of the one just
+//! before it. Who is inside a handler never leaves.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,6 +11,8 @@ use std::time::Instant;
 
 use smol::channel::{Receiver, Sender};
 use smol::{LocalExecutor, Task};
+
+use crate::limits::HEAD_MOMENT;
 
 /// What a connection is at, in the order in which connections are given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +90,7 @@ impl Clients {
     /// Ends up to `most` connections that have not reached `phase`, those first that matter least.
     fn give_up(&self, phase: Phase, most: usize) -> Result<(), Full> {
         let mut given_up = Vec::new();
+        let now = Instant::now();
         {
             let mut taken = self.taken.borrow_mut();
             while given_up.len() < most {
@@ -93,7 +98,7 @@ impl Clients {
                     .iter()
                     .enumerate()
                     .filter(|(_, (place, _))| place.phase.get() < phase)
-                    .min_by_key(|(_, (place, _))| (place.phase.get(), place.since.get()))
+                    .min_by_key(|(_, (place, _))| place.standing(now))
                     .map(|(index, _)| index);
                 let Some(index) = least else { break };
                 given_up.push(taken.swap_remove(index));
@@ -122,6 +127,14 @@ impl Clients {
     /// Ends every connection.
     pub(super) fn end_all(&self) {
         drop(self.taken.take());
+    }
+}
+
+impl Place {
+    /// The least goes first.
+    fn standing(&self, now: Instant) -> (bool, Phase, Instant) {
+        let (phase, since) = (self.phase.get(), self.since.get());
+        (phase == Phase::Head && now.saturating_duration_since(since) < HEAD_MOMENT, phase, since)
     }
 }
 
@@ -193,6 +206,25 @@ mod tests {
             let _third = admit(&clients, &executor, Phase::Body).expect("a seat");
             idle.recv().await.expect_err("ended");
             assert!(!head.is_closed());
+        });
+    }
+
+    #[test]
+    fn a_head_has_a_moment_before_it_leaves_for_a_half_body() {
+        let executor = LocalExecutor::new();
+        let clients = Clients::new(3);
+        turn::block_on(&executor, async {
+            let slow = admit(&clients, &executor, Phase::Head).expect("a seat");
+            let started = Instant::now().checked_sub(HEAD_MOMENT).expect("the machine runs for longer");
+            clients.taken.borrow()[0].0.since.set(started);
+            let body = admit(&clients, &executor, Phase::Body).expect("a seat");
+            let quick = admit(&clients, &executor, Phase::Head).expect("a seat");
+            let _fourth = admit(&clients, &executor, Phase::Body).expect("the slow head leaves");
+            slow.recv().await.expect_err("ended");
+            assert!(!body.is_closed());
+            let _fifth = admit(&clients, &executor, Phase::Head).expect("the older body leaves");
+            body.recv().await.expect_err("ended");
+            assert!(!quick.is_closed());
         });
     }
 

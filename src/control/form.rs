@@ -50,7 +50,7 @@ pub(super) async fn read(
 ) -> Result<Folder, Broken> {
     let (feed, pieces) = smol::channel::bounded(1);
     let mut form = Multipart::new(pieces, boundary);
-    let mut feeder = Feeder { body, feed: Some(feed), piece: vec![0; PIECE_BYTES], in_vain: 0 };
+    let mut feeder = Feeder { body, feed: Some(feed), piece: Vec::new(), in_vain: 0 };
     let (mut parts, mut ignored, mut has_data, mut has_folder) = (0, 0, false, false);
     while let Some(mut field) = feeder.next_part(&mut form).await? {
         parts += 1;
@@ -146,7 +146,7 @@ impl Feeder<'_, '_> {
     /// Feeds one more piece; called only when the one before was taken.
     async fn feed(&mut self) -> Result<(), Broken> {
         let feed = self.feed.as_ref().ok_or(NOT_A_FORM)?;
-        let count = self.body.read(&mut self.piece).await?;
+        let count = self.body.read_piece(&mut self.piece).await?;
         self.in_vain += count;
         if self.in_vain > FORM_FRAMING_BYTES + PIECE_BYTES {
             return Err(Refusal::FormTooLong.into());

@@ -8,7 +8,7 @@ use heapless::String as Text;
 
 use crate::crypto::Digest;
 
-/// OpenAPI 3.1.
+/// The description, after `OpenAPI` 3.1.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 /// One page without anything from elsewhere.

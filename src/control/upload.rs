@@ -12,7 +12,6 @@ use super::form;
 use super::head::Head;
 use super::load::name;
 use super::refusal::{Refusal, Shape};
-use crate::limits::PIECE_BYTES;
 use crate::name::Folder;
 
 /// Takes the model that the request brings.
@@ -47,9 +46,9 @@ pub(super) async fn take<D: Desk>(
     let folder = if let Some(boundary) = boundary {
         form::read(body, boundary, asked, &mut incoming).await?
     } else {
-        let mut piece = vec![0; PIECE_BYTES];
+        let mut piece = Vec::new();
         loop {
-            match body.read(&mut piece).await? {
+            match body.read_piece(&mut piece).await? {
                 0 => break asked.unwrap_or_default(),
                 count => incoming.push(&piece[..count]).await.map_err(Refusal::Desk)?,
             }

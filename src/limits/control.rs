@@ -41,6 +41,10 @@ pub const TRAILER_BYTES: usize = 1024;
 /// From the first byte of a head (or the accept) to its end: later is 408.
 pub const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
+/// In this time from its first byte (or the accept) a head is not counted as slow: on a full port older connections are
+/// given up before it, half bodies too.
+pub const HEAD_MOMENT: Duration = Duration::from_secs(1);
+
 /// A kept-alive connection without a request: closed silently after this.
 pub const IDLE_PATIENCE: Duration = Duration::from_secs(30);
 
