@@ -11,6 +11,14 @@ build: ## The agent as one static binary for this machine
 demo: build ## The whole job on this machine: cloud, archive, unlock by curl, images in the engine
 	cargo build --quiet --locked -p azaion-cloud
 	tests/tools/demo
+docs-shot: build ## The port's page in headless Chromium: unlocks a board, takes docs/screenshots. Needs root
+	cargo build --quiet --locked -p azaion-cloud
+	tests/tools/docs-shot
+field-day: ## A board with three faults, mended by the field guide alone; ARGS=start keeps one to try by hand. Needs root
+	dpkg -s docker.io faketime >/dev/null 2>&1 || apt-get install -y -q docker.io faketime
+	cargo build --quiet --locked --bin azaion-loader
+	cargo build --quiet --locked -p azaion-cloud
+	LOADER_UNDER_TEST=target/debug/azaion-loader tests/tools/field-day $(or $(ARGS),auto)
 test: build ## Every test; the last line counts them. Engines are started where dockerd is installed
 	tests/tools/run-tests
 schemathesis: build ## The control port against its own description, by schemathesis; ARGS="--include-path /status" for a part
@@ -83,4 +91,4 @@ boot-test: disk ## That disk under qemu-system-aarch64: unlocks itself, power cu
 clean: ## Remove what was built
 	cargo clean
 
-.PHONY: help build demo test schemathesis prometheus-check bench bench-load footprint lint fuzz doc cross size test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean
+.PHONY: help build demo docs-shot field-day test schemathesis prometheus-check bench bench-load footprint lint fuzz doc cross size test-arm64 deb deb-check images container container-check overlay-check unit-score disk boot-test clean

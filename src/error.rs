@@ -4,8 +4,10 @@
 //! [`Explain`], and the control port, the log and the command line show the resulting [`Report`] and nothing else.
 //! A message must never contain a secret, and never a path when it goes to the control port.
 
+mod advice;
 mod code;
 
+pub use advice::{MAKE_ROOM, SET_CLOCK, is_full, size};
 pub use code::{Code, UnknownCode};
 
 /// An error that can tell the outside what it is.

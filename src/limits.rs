@@ -185,8 +185,38 @@ pub const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// The user's id in a line of the audit log; a longer one is cut.
 pub const AUDIT_USER_BYTES: usize = 64;
 
-/// One line of the audit log: 200 bytes around a user's id of which every byte may be escaped as `\u0000`.
-pub const AUDIT_LINE_BYTES: usize = 200 + 6 * AUDIT_USER_BYTES;
+/// One line of the audit log: 400 bytes around a user's id of which every byte may be escaped as `\u0000`.
+pub const AUDIT_LINE_BYTES: usize = 400 + 6 * AUDIT_USER_BYTES;
+
+/// Audit lines that wait for flash; further ones are counted, and the next line says how many.
+pub const AUDIT_QUEUE_LINES: usize = 256;
+
+/// What is read at start of the newest audit file's end. More than one full queue: that much may be ahead of the state.
+pub const AUDIT_TAIL_BYTES: u64 = 256 * 1024;
+
+/// One audit file; then the next one is begun, under its own name.
+pub const AUDIT_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// All audit files together; then the oldest goes before its time. A day can have 14,400 refused log-ins
+/// ([`LOGIN_REFILL`]): 130 MB of 300-byte lines in thirty days; as unlocks, three lines each, this is twenty days.
+pub const AUDIT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What anybody can do as often as they like (a wrong token, an upload without the role) is one line in this time, with a
+/// count.
+pub const AUDIT_FOLD: Duration = Duration::from_mins(1);
+
+/// `audit.json`, the head of the audit log.
+pub const AUDIT_STATE_BYTES: usize = 1024;
+
+/// Heads that `audit verify` compares with: `--head` and what `--head-from` finds, each of its lines up to
+/// [`CLIENT_ANSWER_BYTES`].
+pub const AUDIT_HEADS: usize = 65_536;
+
+/// Faults that `audit verify` tells one by one; further ones are counted. Notes, too; further ones are left out.
+pub const AUDIT_FAULTS: usize = 64;
+
+/// Lines that `audit show` shows at most.
+pub const AUDIT_SHOWN: usize = 10_000;
 
 /// Days that daily log files can be kept for.
 pub const LOG_RETENTION_DAYS: u32 = 3650;

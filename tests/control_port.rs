@@ -91,6 +91,7 @@ impl Desk for FixedDesk {
             seal: Some("unsealed"),
             engine: None,
             cache: None,
+            audit: None,
             last_error: None,
             notes: Vec::new(),
         }

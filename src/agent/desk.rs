@@ -14,7 +14,9 @@ use super::unlocker::{Look, Unlocker};
 use super::watch::Watch;
 use crate::archive::{ArchiveError, Identity};
 use crate::audit::{Audit, Event};
-use crate::control::{self, Checkup, EngineView, Feed, Gauges, StatusView, UnlockAnswer, UnlockView, UserView, Wanted};
+use crate::control::{
+    self, AuditView, Checkup, EngineView, Feed, Gauges, StatusView, UnlockAnswer, UnlockView, UserView, Wanted,
+};
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
 use crate::net::Clock;
@@ -77,6 +79,7 @@ impl control::Desk for Desk {
             seal: self.unlocker.seal(),
             engine,
             cache: Some(self.models.view()),
+            audit: self.audit.head().map(|head| AuditView { count: head.count, hash: head.hash.hex() }),
             last_error: self.unlocker.error(),
             notes: self.notes(),
         }
@@ -103,7 +106,7 @@ impl control::Desk for Desk {
             stages: meter.stages().map(|(state, took)| (state.as_str(), took)).collect(),
             logged_in: self.parts.cloud.held().is_some(),
             board_changed: !self.watch.notes().is_empty(),
-            audit_lines: None,
+            audit_lines: self.audit.head().map(|head| head.count),
             cache: Some(self.models.view()),
             free: self.checker.free().await,
             clients: 0,
@@ -122,6 +125,10 @@ impl control::Desk for Desk {
             unlock: self.unlocker.meter().state(),
         };
         self.checker.run(live).await
+    }
+
+    fn turned_away(&self, why: Code) {
+        self.audit.note(Event::PortRefused, None, Some(why));
     }
 
     async fn login(&self, credentials: Credentials) -> Result<(), Report> {

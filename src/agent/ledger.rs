@@ -21,7 +21,7 @@ use super::trust::{SealNote, Trust};
 use crate::archive::{ArchiveError, Identity};
 use crate::config::read_small;
 use crate::engine::{Brought, Expected};
-use crate::error::{Code, Explain};
+use crate::error::{Code, Explain, MAKE_ROOM, is_full};
 use crate::flash;
 use crate::json;
 use crate::limits::{BOOT_ID_BYTES, LEDGER_BYTES, SUITES_REMEMBERED};
@@ -134,11 +134,20 @@ impl std::error::Error for LedgerError {
 
 impl Explain for LedgerError {
     fn code(&self) -> Code {
-        Code::StateUnavailable
+        match self {
+            Self::Read(source) | Self::Write(source) if is_full(source) => Code::NoSpace,
+            Self::Read(_) | Self::Write(_) => Code::StateUnavailable,
+        }
     }
 
     fn next_step(&self) -> String {
-        "check that the state directory is on a writable disk with free space and belongs to the agent's user".into()
+        match self {
+            Self::Read(source) | Self::Write(source) if is_full(source) => MAKE_ROOM,
+            Self::Read(_) | Self::Write(_) => {
+                "check that the state directory is on a writable disk and belongs to the agent's user"
+            }
+        }
+        .into()
     }
 }
 

@@ -34,11 +34,11 @@ use async_signal::{Signal, Signals};
 use smol::LocalExecutor;
 use smol::stream::StreamExt as _;
 
-use crate::audit::{Audit, Event};
+use crate::audit::{Audit, Event, Place};
 use crate::cache::Cache;
 use crate::cloud::{CdnClock, RetryPolicy};
 use crate::config::{Config, Listen, UnlockMode};
-use crate::control::{self, Feed, Listener};
+use crate::control::{self, Listener};
 use crate::error::chain;
 use crate::logging;
 use crate::net::turn::block_on;
@@ -72,11 +72,13 @@ pub enum Ending {
 /// Runs the agent until it is asked to end. Why it did not start is said in one line on standard error.
 pub fn run(config: Config) -> Ending {
     let daily = logging::start(&config.log);
+    let (log_dir, retention_days) = (config.log.dir.clone(), config.log.retention_days);
     let setup = match Setup::of(config) {
         Ok(setup) => setup,
         Err(refused) => return refuse(&refused),
     };
-    let audit = Rc::new(Audit::new(daily.as_deref()));
+    let place = Place { state_dir: setup.models.state_dir.clone(), dir: log_dir, retention_days };
+    let audit = Rc::new(Audit::open(place));
     let executor = Rc::new(LocalExecutor::new());
     block_on(&executor, async {
         let files = daily.clone().map(|daily| executor.spawn(async move { daily.run().await }));
@@ -115,6 +117,7 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         clock,
         models,
         subject,
+        feed,
     } = setup;
     let started = async {
         let mut listeners = Vec::new();
@@ -136,17 +139,23 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
         }
     }
     systemd::ready();
+    let taken_down = executor.spawn({
+        let audit = Rc::clone(&audit);
+        async move { audit.run().await }
+    });
     audit.note(Event::AgentStarted, None, None);
     watch.audit(&audit);
     let witness = (Rc::clone(&watch), Rc::clone(&executor), Rc::clone(&audit));
     models.api.tell_of_hardware(move || witness.0.accepted(&witness.1, &witness.2));
 
-    let feed = Rc::new(Feed::new());
     watch.notes().iter().for_each(|note| feed.note(note));
+    let cache = Cache::open(models.cache).await;
+    let evicted = Rc::clone(&audit);
+    cache.tell_of_evictions(move |count| evicted.note_times(Event::CacheEvicted, count));
     let models = Models::new(ModelParts {
         api: models.api,
         client: models.client,
-        cache: Rc::new(Cache::open(models.cache).await),
+        cache: Rc::new(cache),
         salts: models.salts,
         hardware: models.hardware,
         over: models.over,
@@ -203,6 +212,8 @@ async fn serve(setup: Setup, audit: Rc<Audit>, executor: Rc<LocalExecutor<'stati
     shown.cancel().await;
     told.cancel().await;
     audit.note(Event::AgentStopped, None, None);
+    audit.close();
+    taken_down.await;
     drop(lock);
     Ending::Asked
 }

@@ -16,9 +16,10 @@ use crate::board::{self, Board, BoardError, Light, Record, RecordError};
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, RetryPolicy, Role, TokenKey};
 use crate::config::{self, Config, ConfigError, Listen, UnlockMode};
-use crate::control::{BindError, Guard};
+use crate::control::{BindError, Feed, Guard};
 use crate::crypto::{AesKey, HardwareHash, Salts};
 use crate::engine::{Engine, EngineAddress};
+use crate::error::Report;
 use crate::limits::API_WHOLE_CALL;
 use crate::net::tls::client_config;
 use crate::net::{BaseUrl, Client, Clock, Timeouts};
@@ -54,6 +55,8 @@ pub(super) struct Setup {
     pub(super) models: ModelSettings,
     /// What a checkup looks at.
     pub(super) subject: Subject,
+    /// What happens, for whoever follows.
+    pub(super) feed: Rc<Feed>,
 }
 
 /// What models need of the configuration and of this board.
@@ -136,7 +139,8 @@ impl Setup {
         }
 
         let says = Says::of(&config, &board);
-        let wires = Wires::of(&config, &clock)?;
+        let feed = Rc::new(Feed::new());
+        let wires = Wires::of(&config, &clock, &feed)?;
         let guard = Guard {
             allow_hosts: config.control.allow_hosts.clone(),
             allow_uids: config.control.allow_uids.clone(),
@@ -187,6 +191,7 @@ impl Setup {
         };
         Ok(Self {
             subject,
+            feed,
             lock,
             board: board.profile.name,
             watch,
@@ -216,7 +221,9 @@ pub(super) struct Wires {
 }
 
 impl Wires {
-    fn of(config: &Config, clock: &Clock) -> Result<Self, StartRefused> {
+    /// `feed` is told of attempts that failed and are made again.
+    fn of(config: &Config, clock: &Clock, feed: &Rc<Feed>) -> Result<Self, StartRefused> {
+        let feed = Rc::clone(feed);
         let roots = config.ca_pem().map_err(StartRefused::Config)?;
         let tls = client_config(roots.as_deref()).map_err(|error| refuse(config, "cloud.ca_file", &error))?;
         let client = Rc::new(Client::with_clock(tls, clock.clone()));
@@ -237,8 +244,10 @@ impl Wires {
         };
         let api = Api::new(Rc::clone(&client), url.clone(), clock.clone(), token_key, RetryPolicy::default())
             .with_timeouts(timeouts)
-            .with_observer(|retry| {
-                log::warn!("{} ({}); once more in {:.1?}", retry.cause.message, retry.cause.code, retry.pause);
+            .with_observer(move |retry| {
+                let again = format!("once more in {:.1?}", retry.pause);
+                log::warn!("{} ({}); {again}", retry.cause.message, retry.cause.code);
+                feed.error(&Report { next: again, ..retry.cause.clone() });
             });
         let api = Rc::new(api);
         let engine: EngineAddress =
@@ -261,7 +270,7 @@ impl Wires {
 
 /// The parts for a look: without the lock of the state directory, which is only read.
 pub(super) fn parts_to_look(config: Config) -> Result<Parts, StartRefused> {
-    let wires = Wires::of(&config, &Clock::boot())?;
+    let wires = Wires::of(&config, &Clock::boot(), &Rc::default())?;
     let dir = board::directory(&config.board, &config.state.dir, |profile| &profile.state.dir);
     let trust = Rc::new(Trust::new(config.archive, &dir));
     Ok(wires.parts(&dir, &trust, EngineSettings::of(&config.engine)))
@@ -272,7 +281,7 @@ pub(super) fn subject_to_look(config: Config) -> Result<(Subject, Vec<String>), 
     let (board, remembered) = board_of(&config)?;
     let changes = remembered.ok().flatten().map(|record| record.compare(&board)).unwrap_or_default();
     let says = Says::of(&config, &board);
-    let wires = Wires::of(&config, &Clock::boot())?;
+    let wires = Wires::of(&config, &Clock::boot(), &Rc::default())?;
     let dir = config.state.dir.or(&board.profile.state.dir);
     let trust = Rc::new(Trust::new(config.archive, dir));
     let parts = Rc::new(wires.parts(dir, &trust, EngineSettings::of(&config.engine)));

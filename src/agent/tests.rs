@@ -15,10 +15,11 @@ use super::unlocker::Look;
 use super::watch::Watch;
 use super::*;
 use crate::archive::Identity;
+use crate::audit::Place;
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, Role};
 use crate::config;
-use crate::control::{Check, Desk as _, Finding, UnlockAnswer};
+use crate::control::{Check, Desk as _, Feed, Finding, UnlockAnswer};
 use crate::crypto::{AesKey, Digest, Salts};
 use crate::engine::{Engine, Expected};
 use crate::error::Code;
@@ -100,7 +101,8 @@ impl Board {
             ),
             ledger,
         });
-        let audit = Rc::new(Audit::new(None));
+        let place = Place { state_dir: dir.path().to_owned(), dir: None, retention_days: 30 };
+        let audit = Rc::new(Audit::open(place));
         let watch = Rc::new(Watch::of(&fixed_board(), dir.path().to_owned(), Ok(None)));
         let meter = Rc::new(Meter::new(Clock::manual()));
         let unlocker = Rc::new(Unlocker::new(Rc::clone(&parts), meter, Rc::clone(&watch), Rc::clone(&audit)));

@@ -22,7 +22,7 @@ use smol::lock::Mutex;
 use crate::archive::{ArchiveError, File, Image, Lacking, ReadAt as _, Sealed, Source};
 use crate::config::{self, RequireSeal, read_small};
 use crate::crypto::AesKey;
-use crate::error::{Code, Explain, Report};
+use crate::error::{Code, Explain, MAKE_ROOM, Report, is_full};
 use crate::flash;
 use crate::json::{self, JsonRefused};
 use crate::limits::{SEAL_BYTES, SIGNATURE_BYTES, TRUST_BYTES, TRUST_NAMES};
@@ -111,13 +111,17 @@ impl std::error::Error for TrustError {
 
 impl Explain for TrustError {
     fn code(&self) -> Code {
-        Code::StateUnavailable
+        match self {
+            Self::Read(source) | Self::Write(source) if is_full(source) => Code::NoSpace,
+            Self::Read(_) | Self::Write(_) | Self::Damaged(_) => Code::StateUnavailable,
+        }
     }
 
     fn next_step(&self) -> String {
         match self {
+            Self::Read(source) | Self::Write(source) if is_full(source) => MAKE_ROOM,
             Self::Read(_) | Self::Write(_) => {
-                "check that the state directory is on a writable disk with free space and belongs to the agent's user"
+                "check that the state directory is on a writable disk and belongs to the agent's user"
             }
             Self::Damaged(_) => {
                 "see that images.enc and images.enc.seal are the publisher's newest, then run `azaion-loader trust reset`"

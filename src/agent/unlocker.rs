@@ -164,6 +164,9 @@ impl Unlocker {
             }
             Err(cause) => {
                 let report = self.watch.explain(cause.report());
+                if let Some(event) = refused(self.meter.state(), report.code) {
+                    self.note(event, Some(report.code));
+                }
                 log::error!("unlock failed: {} ({}); next: {}", report.message, report.code, report.next);
                 metrics::UNLOCKS_FAILED.count();
                 metrics::ERRORS.count(report.code);
@@ -186,6 +189,9 @@ impl Unlocker {
     /// machine that is dropped wipes what it held.
     async fn steps(&self, ticket: Ticket) -> Result<Unlock<Parts, Ready<Parts>>, Cause> {
         let machine = self.machine().authenticate(&ticket).await.map_err(|stuck| stuck.cause)?;
+        if let Ticket::Fresh(_) = ticket {
+            self.note(Event::LoginAccepted, None);
+        }
         drop(ticket);
         let machine = machine.fetch_key().await.map_err(|stuck| stuck.cause)?;
         let machine = machine.open().await.map_err(|stuck| stuck.cause)?;
@@ -245,6 +251,17 @@ impl Unlocker {
             }
             pause.wait().await;
         }
+    }
+}
+
+/// What an unlock that failed in this state refused to whom, beside that it failed.
+const fn refused(state: State, code: Code) -> Option<Event> {
+    match (state, code) {
+        (State::Authenticating, Code::CredentialsWrong) => Some(Event::LoginRefused),
+        (State::DownloadingKey, Code::CredentialsWrong | Code::ApiRefused)
+        | (_, Code::WrongKeyOrDamaged | Code::ArchiveNotAuthentic) => Some(Event::KeyRefused),
+        (_, Code::ArchiveUnsealed | Code::ArchiveOlder | Code::ArchiveOther) => Some(Event::ArchiveRefused),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-use crate::error::{Code, Explain};
+use crate::error::{Code, Explain, MAKE_ROOM, is_full, size};
 
 /// What was being done on flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,11 +117,6 @@ impl CacheError {
     }
 }
 
-/// `ENOSPC` and `EDQUOT`.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 impl fmt::Display for CacheError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -129,7 +124,7 @@ impl fmt::Display for CacheError {
             Self::Flash { duty, .. } => write!(f, "{duty} failed"),
             Self::AnotherAgent => f.write_str("another agent uses the cache directory"),
             Self::NoRoom { needed, free } => {
-                write!(f, "the cache needs {needed} bytes more, {free} could be had")
+                write!(f, "the cache needs {} more, {} could be had", size(*needed), size(*free))
             }
             Self::Unfit { size } => write!(f, "an object of {size} bytes is not cached"),
             Self::Mismatch { chunk } => write!(f, "chunk {chunk} is not what was recorded for it"),
@@ -182,7 +177,7 @@ impl Explain for CacheError {
     fn next_step(&self) -> String {
         match self {
             Self::NoRoom { .. } => "make room on the flash, or raise [cache] max_bytes",
-            Self::Flash { source, .. } if is_full(source) => "make room on the flash that holds the cache",
+            Self::Flash { source, .. } if is_full(source) => MAKE_ROOM,
             Self::Flash { .. } => "see that [cache] dir exists, is writable, and its flash is healthy",
             Self::AnotherAgent => "give each agent its own [cache] dir",
             Self::Unfit { .. } | Self::WrongLength { .. } | Self::Unfinished { .. } | Self::TooLong { .. } => {

@@ -139,6 +139,13 @@ impl<F: Flash> Cache<F> {
         Self { core: open::take_stock(&core).await.map(|()| core), max_bytes }
     }
 
+    /// Calls `hear` with how many models went whenever some are removed to make room. The first one that asks is told.
+    pub fn tell_of_evictions(&self, hear: impl Fn(u64) + 'static) {
+        if let Ok(core) = &self.core {
+            let _the_first_stays = core.hears_of_evictions.set(Box::new(hear));
+        }
+    }
+
     fn core(&self) -> Result<&Rc<Core<F>>, CacheError> {
         self.core.as_ref().map_err(Clone::clone)
     }

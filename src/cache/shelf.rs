@@ -3,7 +3,7 @@
 //! Whatever gives or takes names holds the gate meanwhile, so that two of them never meet half-way. Reading and writing
 //! chunks does not: it works on files that are open already.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
@@ -60,6 +60,8 @@ pub(super) struct Core<F: Flash> {
     pub(super) is_order_changed: Cell<bool>,
     /// What writing failed with last, until it works again.
     pub(super) trouble: RefCell<Option<CacheError>>,
+    /// Told how many entries went to make room.
+    pub(super) hears_of_evictions: OnceCell<Box<dyn Fn(u64)>>,
 }
 
 impl<F: Flash> Core<F> {
@@ -78,6 +80,7 @@ impl<F: Flash> Core<F> {
             told_written: Cell::new(0),
             is_order_changed: Cell::new(false),
             trouble: RefCell::new(None),
+            hears_of_evictions: OnceCell::new(),
         })
     }
 
@@ -200,6 +203,15 @@ impl<F: Flash> Core<F> {
     /// Makes room for `need` more bytes: files set aside go first, then entries that nobody uses, the least recently
     /// used one first. Nothing goes if that would not suffice. The gate is held.
     pub(super) async fn make_room(&self, need: u64, is_entry: bool) -> Result<(), CacheError> {
+        let mut evicted = 0;
+        let made = self.make_room_by(need, is_entry, &mut evicted).await;
+        if let Some(hear) = self.hears_of_evictions.get().filter(|_| evicted > 0) {
+            hear(evicted);
+        }
+        made
+    }
+
+    async fn make_room_by(&self, need: u64, is_entry: bool, evicted: &mut u64) -> Result<(), CacheError> {
         let on = CacheError::on(Duty::Evict);
         let mut busy = Vec::new();
         let mut has_evicted = false;
@@ -229,7 +241,7 @@ impl<F: Flash> Core<F> {
             let bad = self.bad.borrow_mut().pop();
             match (bad, next) {
                 (Some((name, _)), _) => self.flash.remove(&name).await.map_err(&on)?,
-                (None, Some(stem)) if self.evict(stem).await? => {}
+                (None, Some(stem)) if self.evict(stem).await? => *evicted += 1,
                 (None, Some(stem)) => busy.push(stem),
                 (None, None) => return Err(CacheError::NoRoom { needed: need, free: 0 }),
             }

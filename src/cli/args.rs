@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
+use super::audit::{self, AuditOptions};
 use super::check::{self, CheckOptions};
 use super::errors::{self, ErrorsOptions};
 use super::events::{self, EventsOptions};
@@ -61,6 +62,7 @@ pub(super) enum Command {
     Token(TokenOptions),
     Cache(CacheOptions),
     Trust(TrustOptions),
+    Audit(AuditOptions),
     Errors(ErrorsOptions),
     Seal(SealOptions),
     Verify(VerifyOptions),
@@ -96,6 +98,7 @@ const COMMANDS: &[&str] = &[
     "plan",
     "cache",
     "token",
+    "audit",
     "errors",
     "trust",
     "fingerprint",
@@ -131,6 +134,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
             "plan" => plan(parser),
             "cache" => cache::cache(parser),
             "trust" => trust::parse(parser),
+            "audit" => audit::parse(parser),
             "errors" => errors::parse(parser),
             "seal" => sealing::seal(parser),
             "verify" => sealing::verify(parser),

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use rustix::system::{sysinfo, uname};
 
+use super::audit;
 use super::screen::plain;
 use super::target::Port;
 use super::{Failure, exit};
@@ -62,6 +63,7 @@ fn gathered(port: &Port, config: Option<&Config>, checks: &str) -> String {
         }
         Err(failure) => section("status", failure.said),
     }
+    section("audit", audit::summary(&port.source));
     section("config", shown_config(&port.source));
     if let Some(config) = config {
         section("board", board(config));

@@ -312,12 +312,14 @@ impl Client {
 
 /// A name as a segment of a path: every byte but the unreserved ones of RFC 3986 section 2.3 is escaped.
 fn segment(name: &ResourceName) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut segment = String::with_capacity(3 * name.as_str().len());
     for byte in name.as_str().bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             segment.push(char::from(byte));
         } else {
-            segment.push_str(&format!("%{byte:02X}"));
+            let digits = [byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)]));
+            segment.extend(['%', digits[0], digits[1]]);
         }
     }
     segment

@@ -179,12 +179,8 @@ fn show(event: &Event, shape: Shape, screen: &mut Screen<'_>) {
     // Since the board was started: its clock may be wrong.
     let uptime = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     let mut line = format!("{uptime} {}: {}", plain(&event.topic), text("text").unwrap_or_default());
-    if let Some(code) = text("code") {
-        line.push_str(&format!(" ({code})"));
-    }
-    if let Some(next) = text("next") {
-        line.push_str(&format!("; next: {next}"));
-    }
+    line.extend(text("code").map(|code| format!(" ({code})")));
+    line.extend(text("next").map(|next| format!("; next: {next}")));
     if event.topic == "progress" { screen.pass(&line) } else { screen.print(&line) }
 }
 

@@ -26,6 +26,7 @@ Commands:
   token        make a bearer token for the control port
   errors       what an error code means, why it most likely came, what to do next
   trust        what this board has seen of seals; lets an older archive in
+  audit        whether the audit log is whole; its last lines
   fingerprint  the facts this board is recognised by
   config       the configuration in effect, and where each value came from
 
@@ -131,6 +132,27 @@ The agent looks at it with the next unlock.
 Examples:
   azaion-loader trust
   azaion-loader trust allow 1790000000";
+
+pub(super) const AUDIT: &str = "\
+azaion-loader audit: the log of who did what; works beside a running agent and without one
+
+  audit verify            reads all of it: every line, every link, and whether it reaches to the head in the state
+  audit show [--last N]   its last lines, 1 to 10000 of them; default 20
+
+  --head HEAD       verify: a head that survived elsewhere, NUMBER:HASH; may be given several times
+  --head-from FILE  verify: every head in a file: console lines (journalctl -u azaion-loader), an answer of /status
+  --json            verify: the result as JSON
+  --dir DIR         the files of another board, or a copy; the state of this board is then not asked
+  --config FILE     configuration with [log] dir and [state] dir; default /etc/azaion/loader.toml
+
+The head is the number of the last line and its hash. Root can write the whole log anew, state and all; only a head that was
+kept elsewhere shows it.
+
+Exit code 1 when something is wrong.
+
+Examples:
+  azaion-loader audit verify
+  journalctl -u azaion-loader > journal; azaion-loader audit verify --head-from journal";
 
 pub(super) const ERRORS: &str = "\
 azaion-loader errors: what an error code means, why it most likely came, what to do next

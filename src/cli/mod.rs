@@ -5,6 +5,7 @@
 //! where every user of the board could read it. What the port answers is printed without control characters.
 
 mod args;
+mod audit;
 mod board;
 mod bundle;
 mod cache;
@@ -115,6 +116,7 @@ fn dispatch(command: Command, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Command::Token(options) => token::run(&options, screen),
         Command::Errors(options) => errors::run(&options, screen),
         Command::Trust(options) => trust::run(options, screen),
+        Command::Audit(options) => audit::run(options, screen),
         Command::Seal(options) => seal::write::run(&options, screen),
         Command::Verify(options) => seal::verify::run(&options, screen),
         Command::Inspect(options) => seal::inspect::run(&options, screen),

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::client::{Progress, UnlockStatus};
+pub(super) use crate::error::size;
 
 /// Where a command prints.
 pub(super) struct Screen<'a> {
@@ -106,15 +107,6 @@ const UNKNOWN_STEP_BYTES: u64 = 1 << 30;
 /// Text from outside without what moves cursors or forges lines.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Bytes as people read them.
-pub(super) fn size(bytes: u64) -> String {
-    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes} B"),
-    }
 }
 
 fn percent(progress: &Progress) -> Option<u64> {

@@ -138,6 +138,7 @@ mod tests {
 
     const LOADING: &str = r#"{"state":"loading_images","error":null,"progress":{"stage":"loading_images",
         "images_done":0,"images_total":1,"bytes_done":5,"bytes_total":10,"bytes_per_second":null,"seconds_left":null}}"#;
+    const FAILED: &str = r#"{"state":"error","error":{"code":"archive_missing","message":"m","next":"n"}}"#;
     const READY: &str = r#"{"state":"ready","error":null,"progress":{}}"#;
 
     fn unlocked(fake: &Port, credentials: Option<&Credentials>) -> Result<String, Failure> {
@@ -172,7 +173,6 @@ mod tests {
             .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"].to_string())
             .collect();
         assert_eq!(states, [r#""loading_images""#, r#""ready""#], "what did not change is not said twice");
-        const FAILED: &str = r#"{"state":"error","error":{"code":"archive_missing","message":"m","next":"n"}}"#;
         let fake = Port::answering(&[(202, r#"{"state":"authenticating"}"#), (200, FAILED)]);
         let mut out = Vec::new();
         let failed = unlock(&fake.client(), None, true, Shape::Json, &mut Screen::into(&mut out, false));

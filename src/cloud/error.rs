@@ -6,7 +6,7 @@ use std::{error, fmt};
 use super::retry::Again;
 use super::token::TokenError;
 use crate::crypto::FragmentRefused;
-use crate::error::{Code, Explain};
+use crate::error::{Code, Explain, SET_CLOCK};
 use crate::json::JsonRefused;
 use crate::net::{NetError, Step, TlsFault};
 
@@ -289,7 +289,7 @@ fn net_step(host: &str, error: &NetError) -> String {
             TlsFault::UnknownAuthority => {
                 format!("set [cloud] ca_file to the authority that issued the certificate of {host}")
             }
-            TlsFault::NotValidYet => "set the board's clock, or wait until it is set from the network".into(),
+            TlsFault::NotValidYet => SET_CLOCK.into(),
             TlsFault::Expired => {
                 format!("check the board's clock; if it is right, the certificate of {host} must be renewed")
             }

@@ -65,18 +65,7 @@ impl Config {
                 offline: required(said, &keys::CACHE_OFFLINE, switch)?,
             },
             state: State::of(said)?,
-            log: Log {
-                dir: optional(said, &keys::LOG_DIR, absolute)?,
-                level: required(said, &keys::LOG_LEVEL, |text| {
-                    text.parse().map_err(|_| "off, error, warn, info, debug, trace")
-                })?,
-                retention_days: required(said, &keys::LOG_RETENTION_DAYS, |text| {
-                    text.parse()
-                        .ok()
-                        .filter(|days| (1..=LOG_RETENTION_DAYS).contains(days))
-                        .ok_or_else(|| format!("1 to {LOG_RETENTION_DAYS}"))
-                })?,
-            },
+            log: Log::of(said)?,
             board: Board::of(said)?,
             boot: Boot {
                 credentials_file: optional(said, &keys::CREDENTIALS_FILE, |text| {
@@ -127,6 +116,27 @@ impl State {
     /// The first value that cannot be.
     pub fn of(said: &Settings) -> Result<Self, ConfigError> {
         Ok(Self { dir: directory(said, &keys::STATE_DIR)? })
+    }
+}
+
+impl Log {
+    /// The log alone, for `azaion-loader audit`, which works without salts.
+    ///
+    /// # Errors
+    /// The first value that cannot be.
+    pub fn of(said: &Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            dir: optional(said, &keys::LOG_DIR, absolute)?,
+            level: required(said, &keys::LOG_LEVEL, |text| {
+                text.parse().map_err(|_| "off, error, warn, info, debug, trace")
+            })?,
+            retention_days: required(said, &keys::LOG_RETENTION_DAYS, |text| {
+                text.parse()
+                    .ok()
+                    .filter(|days| (1..=LOG_RETENTION_DAYS).contains(days))
+                    .ok_or_else(|| format!("1 to {LOG_RETENTION_DAYS}"))
+            })?,
+        })
     }
 }
 

@@ -151,6 +151,7 @@ impl Answer {
                     uploads_waiting: cache.uploads_waiting,
                     usable: cache.usable,
                 }),
+                audit: view.audit.as_ref().map(|audit| AuditWire { count: audit.count, hash: cut(&audit.hash) }),
                 last_error: view.last_error.as_ref().map(ReportWire::of),
                 notes: view.notes.iter().take(SHOWN_NOTES).map(|note| cut(note)).collect(),
             },
@@ -315,6 +316,7 @@ struct AgentWire {
     seal: Option<Name>,
     engine: Option<EngineWire>,
     cache: Option<CacheWire>,
+    audit: Option<AuditWire>,
     last_error: Option<ReportWire>,
     notes: heapless::Vec<Name, SHOWN_NOTES>,
 }
@@ -343,13 +345,20 @@ struct CacheWire {
     usable: bool,
 }
 
+#[derive(Serialize)]
+struct AuditWire {
+    count: u64,
+    hash: Text<64>,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::control::desk::{CacheView, EngineView, UserView};
+    use crate::control::desk::{AuditView, CacheView, EngineView, UserView};
+    use crate::error::Code;
     use crate::unlock::Progress;
 
     fn report(message: &str, next: &str) -> Report {
@@ -381,6 +390,7 @@ mod tests {
                 uploads_waiting: u64::MAX,
                 usable: false,
             }),
+            audit: Some(AuditView { count: u64::MAX, hash: "f".repeat(64) }),
             last_error: Some(report(text, text)),
             notes: vec![text.into(); SHOWN_NOTES + 1],
         }
@@ -410,6 +420,13 @@ mod tests {
         assert_eq!(status["unlock"], json!({"state":"loading_images"}));
         let size = Answer::status(&full_status(&"\"".repeat(5000))).body.len();
         assert!(size > ANSWER_BYTES / 2 && size <= ANSWER_BYTES, "{size}");
+    }
+
+    #[test]
+    fn an_advice_is_shown_whole() {
+        for advice in [crate::error::SET_CLOCK, crate::error::MAKE_ROOM] {
+            assert!(advice.len() <= SHOWN_NEXT_BYTES, "{advice}");
+        }
     }
 
     #[test]

@@ -239,7 +239,9 @@ async fn answer<'p, D: Desk>(
     seat: &Seat,
 ) -> Result<Outcome<'p, D::Model>, Broken> {
     // Before the route is told: a stranger must not learn which there are.
-    port.guard.admit(head, peer, Call::at(&head.target).is_some_and(Call::is_open))?;
+    port.guard.admit(head, peer, Call::at(&head.target).is_some_and(Call::is_open)).inspect_err(|refusal| {
+        port.desk.turned_away(refusal.report().code);
+    })?;
     seat.now_at(Phase::Body);
     call?.answer(port, head, body, seat).await
 }

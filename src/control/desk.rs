@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::checkup::Checkup;
 use super::feed::Feed;
-use crate::error::Report;
+use crate::error::{Code, Report};
 use crate::name::{Folder, ResourceName};
 use crate::secret::Credentials;
 use crate::unlock::{Progress, State};
@@ -32,6 +32,9 @@ pub trait Desk {
 
     /// Looks at everything that can be wrong on this board; takes seconds.
     async fn check(&self) -> Checkup;
+
+    /// The port turned a caller away, for this reason.
+    fn turned_away(&self, _why: Code) {}
 
     /// Tries the credentials with the Resource API and holds them if they are right.
     ///
@@ -141,6 +144,8 @@ pub struct StatusView {
     pub engine: Option<EngineView>,
     /// The cache of models, where there is one.
     pub cache: Option<CacheView>,
+    /// The head of the audit log, once it has a line.
+    pub audit: Option<AuditView>,
     /// The last error of any call or unlock.
     pub last_error: Option<Report>,
     /// What the person at the board should know besides.
@@ -209,6 +214,15 @@ pub struct Gauges {
     pub free: Vec<(&'static str, u64)>,
     /// Connections to the control port; the port itself counts them.
     pub clients: u64,
+}
+
+/// The head of the audit log.
+#[derive(Debug, Clone)]
+pub struct AuditView {
+    /// Lines.
+    pub count: u64,
+    /// SHA-256 of the last one, in hex.
+    pub hash: String,
 }
 
 /// The unlock at a glance.

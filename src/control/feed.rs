@@ -89,6 +89,9 @@ impl Feed {
         if topic == Topic::Progress {
             text.push_str(&numbers(view, percent));
         }
+        if let Some(report) = &view.error {
+            let _fits = write!(text, ": {} ({})", report.message, report.code);
+        }
         self.say(topic, &text, Some(view.state.as_str()), percent, view.error.as_ref());
     }
 

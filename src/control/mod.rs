@@ -43,8 +43,8 @@ use smol::{LocalExecutor, Timer};
 
 pub use checkup::{Check, Checkup, Finding};
 pub use desk::{
-    CacheView, Desk, EngineView, Gauges, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView, UploadAnswer,
-    UserView, Wanted,
+    AuditView, CacheView, Desk, EngineView, Gauges, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView,
+    UploadAnswer, UserView, Wanted,
 };
 pub use feed::{Feed, Topic};
 pub use guard::Guard;

@@ -15,12 +15,12 @@ pub(super) const OPENAPI: &str = include_str!("openapi.json");
 pub(super) const DOCS: &str = include_str!("docs.html");
 
 /// What the page may do (Content Security Policy 3): run its own script, show its own style, call this port.
-pub(super) fn policy() -> Text<384> {
+pub(super) fn policy() -> Text<448> {
     let mut policy = Text::new();
     let _fits = write!(
         policy,
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; img-src data:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
         hash_of("script"),
         hash_of("style")
     );
@@ -48,6 +48,10 @@ mod tests {
             assert!(!DOCS.contains(outside), "{outside}");
         }
         assert!(!DOCS.contains(env!("CARGO_PKG_VERSION")), "a stranger may read it: no version");
-        assert!(policy().ends_with("frame-ancestors 'none'") && !policy().contains("sha256-47DEQ"), "{}", policy());
+        assert!(
+            policy().ends_with("require-trusted-types-for 'script'") && !policy().contains("sha256-47DEQ"),
+            "{}",
+            policy()
+        );
     }
 }

@@ -6,6 +6,7 @@ mod calls;
 mod follow;
 mod load;
 mod openapi;
+mod timing;
 mod upload;
 
 use std::cell::{Cell, RefCell};
@@ -75,6 +76,7 @@ impl Desk for FakeDesk {
             seal: Some("unsealed"),
             engine: None,
             cache: None,
+            audit: None,
             last_error: None,
             notes: vec!["unsealed archive".into()],
         }

@@ -8,7 +8,7 @@ use std::io;
 
 use super::answers::{LoadAnswerRefused, is_no_space, said};
 use crate::archive::ArchiveError;
-use crate::error::{Code, Explain};
+use crate::error::{Code, Explain, MAKE_ROOM, is_full, size};
 use crate::json::JsonRefused;
 use crate::limits::ENGINE_LOAD_ANSWER_BYTES;
 use crate::net::NetError;
@@ -288,7 +288,7 @@ impl fmt::Display for EngineError {
                 Difference::Layers => write!(f, "the container engine shows other layers for {}", said(image)),
             },
             Self::NoRoom { place, needed, free } => {
-                write!(f, "the images need {needed} bytes in the {place}, {free} are free")
+                write!(f, "the images need {} in the {place}, {} are free", size(*needed), size(*free))
             }
             Self::Flash { duty, source } if is_full(source) => write!(f, "{duty} failed: no space left"),
             Self::Flash { duty, .. } => write!(f, "{duty} failed"),
@@ -342,7 +342,7 @@ impl Explain for EngineError {
                 "let the agent's user use the engine's socket: add it to the docker group"
             }
             Self::Unreachable { .. } => {
-                "start the container engine (systemctl start docker) or set [engine] socket to where it listens"
+                "sudo systemctl start docker; if it runs: [engine] socket must be where it listens"
             }
             Self::Silent { .. } | Self::Lost { .. } => {
                 "look into the container engine's log (journalctl -u docker), then unlock again"
@@ -350,12 +350,8 @@ impl Explain for EngineError {
             Self::Refused { .. } | Self::LoadFailed { .. } | Self::Mismatch { .. } => {
                 "unlock again; if it stays, look into the container engine's log (journalctl -u docker)"
             }
-            Self::EngineFull { .. } => "make room for the container engine (docker system df, docker image prune)",
-            Self::NoRoom { place: Place::EngineRoot, .. } => {
-                "make room for the container engine (docker system df, docker image prune), then unlock again"
-            }
-            Self::NoRoom { place: Place::Directory, .. } => "make room on the flash that holds the image directory",
-            Self::Flash { source, .. } if is_full(source) => "make room on the flash that holds the image directory",
+            Self::EngineFull { .. } | Self::NoRoom { .. } => MAKE_ROOM,
+            Self::Flash { source, .. } if is_full(source) => MAKE_ROOM,
             Self::Flash { .. } => "see that the image directory exists, is writable, and its flash is healthy",
             Self::Protocol { .. } | Self::Http { .. } => {
                 "see that [engine] socket is a Docker Engine API (Docker 20.10 or newer)"
@@ -366,11 +362,6 @@ impl Explain for EngineError {
         }
         .to_owned()
     }
-}
-
-/// `ENOSPC` and `EDQUOT`.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why a load ended without the images in the engine: the engine's fault or the archive's.

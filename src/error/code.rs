@@ -76,7 +76,7 @@ codes! {
     /// The TLS handshake failed: unknown authority, wrong name, clock.
     ApiTls => api_tls, 502,
         "the board's clock is before the certificate's time, another authority (ca_file), or somebody in between",
-        "date; set the clock or wait for NTP; then curl …/check, which shows whose certificate it is";
+        "date -u; set the clock, or wait for NTP; then curl …/check, which shows whose certificate it is";
     /// The Resource API did not answer in time.
     ApiTimeout => api_timeout, 504,
         "a slow or overloaded network, or a server that is busy",

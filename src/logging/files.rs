@@ -1,8 +1,8 @@
-//! Daily files under `[log] dir`: `loader-2026-11-23.log` and `audit-2026-11-23.jsonl`, days in UTC.
+//! Daily files under `[log] dir`: `loader-2026-11-23.log`, days in UTC.
 //!
 //! Lines wait in a bounded queue and are written by one task through lent calls. What cannot be queued or written is
-//! counted, and the count is the first line when it works again. Of the directory only files of these two names are
-//! ever touched. While the wall clock is not set (a year before 2024) nothing is deleted for its age.
+//! counted, and the count is the first line when it works again. Of the directory only files of this name are ever
+//! touched. While the wall clock is not set (a year before 2024) nothing is deleted for its age.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
@@ -14,57 +14,29 @@ use heapless::Deque;
 use log::Level;
 use rustix::fs::{CWD, Mode, OFlags};
 use smol::channel::{Receiver, Sender, bounded};
-use time::{Date, Month};
+use time::Date;
 
-use super::{Line, Stamp, day};
+use super::{Line, Stamp, day, is_clock_set, parse_day};
 use crate::limits::{LOG_FILE_BYTES, LOG_QUEUE_LINES};
+use crate::metrics;
 use crate::net::lend;
 
 /// Records of this module go to the console alone.
 pub(super) const TARGET: &str = module_path!();
 
-/// A wall clock before this year was never set: no board with this agent is older.
-const CLOCK_SET_SINCE_YEAR: i32 = 2024;
+const BEFORE: &str = "loader-";
+const AFTER: &str = ".log";
 
-/// Which of the two rows of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Journal {
-    /// What the agent says.
-    Log,
-    /// Who was let in, and what was unlocked.
-    Audit,
+fn file_name(date: Date) -> String {
+    format!("{BEFORE}{}{AFTER}", day(date))
 }
 
-impl Journal {
-    const ALL: [Self; 2] = [Self::Log, Self::Audit];
-
-    const fn parts(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Log => ("loader-", ".log"),
-            Self::Audit => ("audit-", ".jsonl"),
-        }
-    }
-
-    fn file_name(self, date: Date) -> String {
-        let (before, after) = self.parts();
-        format!("{before}{}{after}", day(date))
-    }
-
-    /// The day of a file of this row, also of one that was set aside.
-    fn date_of(self, name: &str) -> Option<Date> {
-        let (before, after) = self.parts();
-        let date = name.strip_suffix(".1").unwrap_or(name).strip_prefix(before)?.strip_suffix(after)?;
-        let mut numbers = date.split('-').map(str::parse::<u16>);
-        let (year, month, day_of_month) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
-        let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
-        let parsed = Date::from_calendar_date(year.into(), month, u8::try_from(day_of_month).ok()?).ok()?;
-        // Only what would be written so: no signs, no missing zeros.
-        (day(parsed) == date).then_some(parsed)
-    }
+/// The day of a file of this row, also of one that was set aside.
+fn date_of(name: &str) -> Option<Date> {
+    parse_day(name.strip_suffix(".1").unwrap_or(name).strip_prefix(BEFORE)?.strip_suffix(AFTER)?)
 }
 
 struct Entry {
-    journal: Journal,
     date: Date,
     line: Box<str>,
 }
@@ -86,8 +58,8 @@ impl Queue {
     }
 
     /// Takes a line with its end, or counts it when the queue is full.
-    pub fn push(&self, journal: Journal, date: Date, line: String) {
-        let entry = Entry { journal, date, line: line.into_boxed_str() };
+    pub fn push(&self, date: Date, line: String) {
+        let entry = Entry { date, line: line.into_boxed_str() };
         if self.entries.borrow_mut().push_back(entry).is_err() {
             self.lost.set(self.lost.get() + 1);
         }
@@ -102,14 +74,9 @@ impl Queue {
         let mut entries = self.entries.borrow_mut();
         while let Some(entry) = entries.pop_front() {
             lines += 1;
-            let same = batches.iter_mut().find(|batch| batch.journal == entry.journal && batch.date == entry.date);
-            match same {
+            match batches.iter_mut().find(|batch| batch.date == entry.date) {
                 Some(batch) => batch.bytes.extend_from_slice(entry.line.as_bytes()),
-                None => batches.push(Batch {
-                    journal: entry.journal,
-                    date: entry.date,
-                    bytes: entry.line.into_string().into_bytes(),
-                }),
+                None => batches.push(Batch { date: entry.date, bytes: entry.line.into_string().into_bytes() }),
             }
         }
         (batches, lines)
@@ -118,7 +85,6 @@ impl Queue {
 
 /// Lines for one file.
 struct Batch {
-    journal: Journal,
     date: Date,
     bytes: Vec<u8>,
 }
@@ -169,7 +135,7 @@ impl Daily {
                 let now = Stamp::now();
                 let said = Line { level: Level::Warn, text: format!("logging: {lost} lines were lost") };
                 let bytes = said.dated(&now).into_bytes();
-                batches.insert(0, Batch { journal: Journal::Log, date: now.date(), bytes });
+                batches.insert(0, Batch { date: now.date(), bytes });
             }
             let today = batches.iter().map(|batch| batch.date).max();
             let dir = self.dir.clone();
@@ -194,7 +160,7 @@ impl Daily {
 
     /// Once a day, when something is written anyway: deletes files older than is kept.
     async fn sweep(&self, today: Option<Date>) {
-        let Some(today) = today.filter(|date| date.year() >= CLOCK_SET_SINCE_YEAR) else { return };
+        let Some(today) = today.filter(|date| is_clock_set(*date)) else { return };
         if self.swept.replace(Some(today)) == Some(today) {
             return;
         }
@@ -206,9 +172,9 @@ impl Daily {
     }
 }
 
-/// One file's lines in one write, at its end. Lines of the audit log are on flash when this returns.
+/// One file's lines in one write, at its end.
 fn append(dir: &Path, batch: &Batch) -> io::Result<()> {
-    let path = dir.join(batch.journal.file_name(batch.date));
+    let path = dir.join(file_name(batch.date));
     let open = || {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o640)).map(File::from).map_err(io::Error::from)
@@ -227,21 +193,18 @@ fn append(dir: &Path, batch: &Batch) -> io::Result<()> {
         fs::rename(&path, aside)?;
         file = open()?;
     }
-    file.write_all(&batch.bytes)?;
-    match batch.journal {
-        Journal::Log => Ok(()),
-        Journal::Audit => file.sync_data(),
-    }
+    metrics::LOG_WRITTEN.add(batch.bytes.len() as u64);
+    file.write_all(&batch.bytes)
 }
 
-/// Deletes the files of both rows whose day is before `kept_since`.
+/// Deletes the files whose day is before `kept_since`.
 fn delete_before(dir: &Path, kept_since: Date) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let date = Journal::ALL.iter().find_map(|journal| journal.date_of(name.to_str()?));
+        let date = name.to_str().and_then(date_of);
         // A file from before the clock was set has no age.
-        if date.is_some_and(|date| date < kept_since && date.year() >= CLOCK_SET_SINCE_YEAR) {
+        if date.is_some_and(|date| date < kept_since && is_clock_set(date)) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -258,7 +221,7 @@ mod tests {
     use crate::net::turn;
 
     fn date(text: &str) -> Date {
-        Journal::Log.date_of(&format!("loader-{text}.log")).expect("a date")
+        parse_day(text).expect("a date")
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -277,33 +240,28 @@ mod tests {
     }
 
     #[test]
-    fn lines_go_to_the_file_of_their_row_and_day() {
+    fn lines_go_to_the_file_of_their_day() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         // The directory itself may be missing: tmpfs after a reboot.
         let daily = Daily::new(dir.path().join("log"), 30);
-        for (journal, day, line) in [
-            (Journal::Log, "2026-11-23", "a\n"),
-            (Journal::Audit, "2026-11-23", "{}\n"),
-            (Journal::Log, "2026-11-24", "b\n"),
-            (Journal::Log, "2026-11-23", "c\n"),
-        ] {
-            daily.queue().push(journal, date(day), line.into());
+        for (day, line) in [("2026-11-23", "a\n"), ("2026-11-24", "b\n"), ("2026-11-23", "c\n")] {
+            daily.queue().push(date(day), line.into());
         }
         run(&daily);
         let text = |name: &str| fs::read_to_string(dir.path().join("log").join(name)).expect(name);
         assert_eq!(text("loader-2026-11-23.log"), "a\nc\n");
         assert_eq!(text("loader-2026-11-24.log"), "b\n");
-        assert_eq!(text("audit-2026-11-23.jsonl"), "{}\n");
-        let mode = fs::metadata(dir.path().join("log/audit-2026-11-23.jsonl")).expect("it").permissions().mode();
+        let mode = fs::metadata(dir.path().join("log/loader-2026-11-23.log")).expect("it").permissions().mode();
         assert_eq!(mode & 0o137, 0, "{mode:o}");
     }
 
     #[test]
     fn old_files_of_ours_and_nothing_else_are_deleted() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let ours_old = ["loader-2026-10-23.log", "loader-2025-01-01.log.1", "audit-2026-10-23.jsonl"];
+        let ours_old = ["loader-2026-10-23.log", "loader-2025-01-01.log.1"];
         let kept = [
-            "audit-2026-10-24.jsonl",
+            "loader-2026-10-24.log",
+            "audit-2020-01-01.1.jsonl",
             "loader-1970-01-01.log",
             "loader-2020-1-1.log",
             "loader-2025-02-30.log",
@@ -314,10 +272,10 @@ mod tests {
             fs::write(dir.path().join(name), "x").expect("written");
         }
         let daily = Daily::new(dir.path().to_owned(), 30);
-        daily.queue().push(Journal::Log, date("1970-01-01"), "clock not set\n".into());
+        daily.queue().push(date("1970-01-01"), "clock not set\n".into());
         run(&daily);
         assert_eq!(names(dir.path()).len(), ours_old.len() + kept.len(), "no age without a clock");
-        daily.queue().push(Journal::Log, date("2026-11-23"), "now\n".into());
+        daily.queue().push(date("2026-11-23"), "now\n".into());
         run(&daily);
         let mut expected = [&kept[..], &["loader-2026-11-23.log"]].concat();
         expected.sort_unstable();
@@ -328,7 +286,7 @@ mod tests {
     fn a_full_queue_counts_and_says_so_later() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let daily = Daily::new(dir.path().to_owned(), 30);
-        let push = || daily.queue().push(Journal::Log, date("2026-11-23"), "x\n".into());
+        let push = || daily.queue().push(date("2026-11-23"), "x\n".into());
         (0..LOG_QUEUE_LINES).for_each(|_| push());
         assert_eq!(daily.queue.lost.get(), 0);
         (0..3).for_each(|_| push());
@@ -346,7 +304,7 @@ mod tests {
         let place = dir.path().join("log");
         fs::write(&place, "in the way").expect("written");
         let daily = Daily::new(place.clone(), 30);
-        let push = || daily.queue().push(Journal::Log, date("2026-11-23"), "x\n".into());
+        let push = || daily.queue().push(date("2026-11-23"), "x\n".into());
         push();
         push();
         run(&daily);
@@ -364,7 +322,7 @@ mod tests {
     fn a_file_at_its_bound_is_set_aside() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("loader-2026-11-23.log");
-        let batch = |n| Batch { journal: Journal::Log, date: date("2026-11-23"), bytes: vec![b'x'; n] };
+        let batch = |n| Batch { date: date("2026-11-23"), bytes: vec![b'x'; n] };
         fs::write(&path, vec![b'x'; usize::try_from(LOG_FILE_BYTES).expect("64 bit") - 10]).expect("written");
         append(dir.path(), &batch(10)).expect("fits");
         assert_eq!(names(dir.path()).len(), 1);

@@ -14,9 +14,9 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use time::{Date, OffsetDateTime};
+use time::{Date, Month, OffsetDateTime};
 
-pub use files::{Daily, Journal, Queue};
+pub use files::{Daily, Queue};
 
 use crate::config;
 use crate::limits::LOG_LINE_BYTES;
@@ -67,7 +67,7 @@ impl Log for Logger {
                 && let Some(queue) = queue.as_ref()
             {
                 let now = Stamp::now();
-                queue.push(Journal::Log, now.date(), Line::of(record).dated(&now));
+                queue.push(now.date(), Line::of(record).dated(&now));
             }
         });
     }
@@ -109,8 +109,22 @@ impl fmt::Display for Stamp {
 }
 
 /// `2026-11-23`
-fn day(date: Date) -> String {
+pub(crate) fn day(date: Date) -> String {
     format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+}
+
+/// The reverse of [`day`]: no signs, no missing zeros.
+pub(crate) fn parse_day(text: &str) -> Option<Date> {
+    let mut numbers = text.split('-').map(str::parse::<u16>);
+    let (year, month, day_of_month) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let parsed = Date::from_calendar_date(year.into(), month, u8::try_from(day_of_month).ok()?).ok()?;
+    (day(parsed) == text).then_some(parsed)
+}
+
+/// Whether the wall clock was ever set: no board with this agent is older.
+pub(crate) const fn is_clock_set(date: Date) -> bool {
+    date.year() >= 2024
 }
 
 /// A record as one line of bounded length without control characters: what a server says must not forge lines.

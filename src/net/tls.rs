@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::{error, fmt, io};
 
+use jiff::Timestamp;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 use super::certificate::{Certificate, Recorder};
@@ -138,4 +139,24 @@ pub(super) fn fault(error: &io::Error) -> Option<TlsFault> {
         // The enum is non-exhaustive; everything else about a certificate has no remedy of its own.
         _ => TlsFault::Other,
     })
+}
+
+/// The same error, with dates as people read them.
+pub(super) fn in_words(error: io::Error) -> io::Error {
+    let said = match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { time, not_before })) => {
+            format!("it is good from {} on, this board's clock says {}", moment(*not_before), moment(*time))
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => {
+            format!("it was good until {}, this board's clock says {}", moment(*not_after), moment(*time))
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), said)
+}
+
+/// `2026-11-26T21:24:00Z`
+fn moment(time: UnixTime) -> String {
+    let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "a time without a date".to_owned(), |time| time.to_string())
 }

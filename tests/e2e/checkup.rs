@@ -127,6 +127,39 @@ fn the_step_that_fails_is_the_one_that_is_named() {
 }
 
 #[test]
+fn a_board_whose_agent_does_not_run_is_looked_at_all_the_same() {
+    let cloud = cloud_with_models();
+    let credentials = crate::harness::credentials(EMAIL, PASSWORD);
+    let board = Board::new(&cloud);
+    let file = board.path("boot.json");
+    std::fs::write(&file, credentials).expect("written");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its owner's");
+    let board = board.set("boot", &format!("credentials_file = {file:?}")).set("control", "listen = [\"127.0.0.1:1\"]");
+    samples::write(&board.archive(), Layout::Oci, &samples::small(Layout::Oci, "alone"));
+    let bundle = board.path("support.txt");
+    let output = board.run(&["check", "--bundle", bundle.to_str().expect("UTF-8")]);
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("fail  agent "), "{said}");
+    for well in ["name", "connect", "tls", "login", "cdn", "engine", "archive"] {
+        assert!(said.lines().any(|line| line.starts_with(&format!("ok    {well} "))), "{well}: {said}");
+    }
+    let text = std::fs::read_to_string(&bundle).expect("written");
+    assert!(text.contains("ok    cdn ") && text.contains("\n[cloud]\n") && !text.contains(PASSWORD), "{text}");
+    assert!(!text.contains(EMAIL), "{text}");
+    assert!(board.run(&["check", "--bundle", bundle.to_str().expect("UTF-8")]).status.code() == Some(1), "it is there");
+
+    // A configuration that the agent does not start with is the fault that is named.
+    let broken = board.set("keys", "hardware_sallt = \"x\"");
+    let output = broken.run(&["check"]);
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        output.status.code() == Some(1) && said.contains("\nfail  config ") && said.contains("hardware_salt"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_clock_before_the_certificates_time_is_named_as_the_clock() {
     let cloud = Cloud::start(Options { leaf: Leaf::NotYetValid, ..Options::default() });
     cloud.add_user(User::new(EMAIL, PASSWORD, "Operator"));

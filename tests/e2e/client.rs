@@ -180,7 +180,9 @@ fn an_agent_that_dies_leaves_no_half_model() {
     let board = Board::new(&cloud);
     let mut agent = board.start();
     agent.log_in(EMAIL);
-    cloud.s3().fail_next(S3Route::Get, Fault::CutAfter(1 << 20));
+    // The first call asks for the end of the object, the next one for all of it.
+    cloud.s3().fail_next(S3Route::Get, Fault::NONE);
+    cloud.s3().fail_next(S3Route::Get, Fault::CutAfter(8 << 20));
     cloud.s3().always(S3Route::Get, Fault::Silence);
     let dir = board.path("models");
     std::fs::create_dir(&dir).expect("made");
@@ -272,4 +274,23 @@ fn a_new_token_opens_the_port_and_nothing_else_does() {
     let login = ["login", "--json", "--token-file", text(&file), "--email", READER, "--password-stdin"];
     let user: Value = serde_json::from_str(&done(&run(&agent.base, &login, PASSWORD.as_bytes()))).expect("JSON");
     assert_eq!(user, json!({"email": READER, "role": "CompanionPC"}));
+}
+
+#[test]
+fn a_check_says_what_is_well_and_what_to_do() {
+    let cloud = cloud_with_models();
+    let board = Board::new(&cloud);
+    let agent = board.start();
+    let output = run(&agent.base, &["check", "--json"], b"");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let result = found["result"].as_str().expect("a result");
+    assert_eq!(output.status.code(), Some(i32::from(result == "fail")), "{found}");
+    let lines = run(&agent.base, &["check"], b"");
+    assert_eq!(lines.status.code(), output.status.code());
+    let lines = String::from_utf8(lines.stdout).expect("text");
+    for check in found["checks"].as_array().expect("a list") {
+        let (name, result) = (check["name"].as_str().expect("a name"), check["result"].as_str().expect("a result"));
+        let line = lines.lines().find(|line| line.starts_with(&format!("{result:4}  {name} ")));
+        assert!(line.is_some(), "{result} {name}: {lines}");
+    }
 }

@@ -304,6 +304,11 @@ impl Agent {
         self.wait();
     }
 
+    /// Waits for its end, and how it ended.
+    pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("it was ours")
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("it was ours").code()

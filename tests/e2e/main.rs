@@ -5,9 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod board;
 mod broken_archive;
 mod broken_engine;
+mod canary;
 mod checkup;
 mod client;
 mod cloud_failures;

@@ -15,9 +15,14 @@ use std::io::Write as _;
 /// # Panics
 /// When `TEST_REQUIRE_ENGINE=1` is set: where everything needed was installed, a skipped test is a failure.
 pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("TEST_REQUIRE_ENGINE").is_none_or(|v| v != "1"), "it cannot run: {reason}");
+    skip_what_lies_elsewhere(reason);
+}
+
+/// The same for what no machine can install: files beside the project that are read in place, when they are there.
+pub(crate) fn skip_what_lies_elsewhere(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test").to_owned();
-    assert!(std::env::var_os("TEST_REQUIRE_ENGINE").is_none_or(|v| v != "1"), "{test} cannot run: {reason}");
     // Not through `eprintln!`, which the test harness swallows when a test passes. The harness may have begun a line.
     let line = format!("\nSKIPPED {test}: {reason}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
@@ -25,7 +30,7 @@ pub(crate) fn skip(reason: &str) {
 
 // Each test file uses its own part of this module; what one leaves out is not dead.
 const _: fn() = || {
-    let _ = (skip, engine::Engine::start, engine::Engine::socket, engine::Engine::docker);
+    let _ = (skip, skip_what_lies_elsewhere, engine::Engine::start, engine::Engine::socket, engine::Engine::docker);
     let _ = (engine::Engine::kill, engine::Engine::restart, engine::Engine::log, engine::Engine::dir);
     let _ = |kind| engine::Engine::start_in(kind, |_dir| {});
     let _ = engine::Engine::release;

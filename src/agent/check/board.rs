@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::Says;
-use super::place::size;
 use crate::board::wear;
 use crate::cache::CacheFacts;
 use crate::control::{Check, Finding};
+use crate::error::size;
 use crate::net::lend;
 
 /// Whether the board is the one its keys were made for.

@@ -12,7 +12,7 @@ use super::{Subject, role};
 use crate::cloud::{Cdn, CdnClock, CdnError, RetryPolicy, Session, date};
 use crate::control::Check;
 use crate::crypto::AesKey;
-use crate::error::{Code, Report};
+use crate::error::{Code, Report, SET_CLOCK, chain};
 use crate::limits::{CHECK_CLOCK_APART, CHECK_STEP};
 use crate::name::{Folder, ResourceName};
 use crate::net::{BaseUrl, Certificate, ExchangeError, NetError, NoBody, Probe, Timeouts, TlsFault};
@@ -23,8 +23,6 @@ const NO_SUCH_MODEL: &str = "azaion-loader-check";
 
 /// A certificate that ends sooner is worth a word.
 const SOON: Duration = Duration::from_hours(14 * 24);
-
-const SET_CLOCK: &str = "timedatectl set-ntp true and wait a minute, or set it by hand: date -u -s '2026-11-26 12:00'";
 
 /// How far the way to the Resource API goes.
 pub(super) struct Way {
@@ -78,7 +76,7 @@ impl Way {
             }
             Some(Err(error)) => Check::fail(
                 "name",
-                error.to_string(),
+                chain(error),
                 "look at the network cable and at the name server (resolvectl status); is [cloud] resource_api_url right?",
             ),
             None => Check::skip("name", "not looked up"),
@@ -87,7 +85,7 @@ impl Way {
             Some(Ok((peer, took))) => Check::ok("connect", format!("{peer} answers after {} ms", took.as_millis())),
             Some(Err(error)) => Check::fail(
                 "connect",
-                error.to_string(),
+                chain(error),
                 "look at the route (ip route) and ask whether a firewall lets this board out to that address and port",
             ),
             None => Check::skip("connect", "there is no address to connect to"),
@@ -130,7 +128,7 @@ impl Way {
                     }
                     _ => "what answers there speaks no TLS: look at [cloud] resource_api_url".to_owned(),
                 };
-                Check::fail(NAME, format!("{error}{whose}"), next)
+                Check::fail(NAME, format!("{}{whose}", chain(error)), next)
             }
             None if self.probe.connected.as_ref().is_some_and(Result::is_ok) => {
                 Check::skip(NAME, "the address is http://: nothing is encrypted")
@@ -182,11 +180,9 @@ pub(super) fn login(way: &Way, session: &Result<Rc<Session>, Report>) -> Check {
     const NAME: &str = "login";
     match (session, &way.answer) {
         (Ok(session), Some(Ok(_))) => Check::ok(NAME, format!("logged in, with {}", role(session))),
-        (_, Some(Err(error))) => Check::fail(
-            NAME,
-            error.to_string(),
-            "what answers there is no Resource API: look at [cloud] resource_api_url",
-        ),
+        (_, Some(Err(error))) => {
+            Check::fail(NAME, chain(error), "what answers there is no Resource API: look at [cloud] resource_api_url")
+        }
         (_, None) => Check::skip(NAME, "the Resource API cannot be reached"),
         (Err(report), Some(Ok(_))) if report.code == Code::NotLoggedIn => {
             Check::skip(NAME, "the server answers; nobody is logged in: POST /login, then check again")

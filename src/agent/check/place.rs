@@ -4,6 +4,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
 use smol::Timer;
 use smol::future::or;
 
@@ -11,8 +12,8 @@ use super::super::parts::Parts;
 use super::super::trust::Trust;
 use crate::control::{Check, Finding};
 use crate::engine::{EngineFacts, EngineStore};
-use crate::error::Report;
-use crate::limits::{CHECK_STATE_BYTES, CHECK_STEP};
+use crate::error::{MAKE_ROOM, Report, size};
+use crate::limits::{CHECK_STATE_BYTES, CHECK_STEP, ENGINE_SPARE_BYTES};
 use crate::net::lend;
 use crate::unlock::State;
 
@@ -102,18 +103,29 @@ fn ends(path: &Path) -> std::io::Result<u64> {
 /// What a file system has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Room {
+    /// The file system: places on one are told together.
+    device: u64,
     free: u64,
     total: u64,
     is_read_only: bool,
 }
 
+/// A directory that is not made yet will be made where the nearest one above it is.
 fn room_of(path: &Path) -> std::io::Result<Room> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(Room {
-        free: stat.f_bavail.saturating_mul(stat.f_frsize),
-        total: stat.f_blocks.saturating_mul(stat.f_frsize),
-        is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
-    })
+    let mut ancestors = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    loop {
+        let path = ancestors.next().unwrap_or(Path::new("."));
+        let stat = match rustix::fs::statvfs(path) {
+            Err(Errno::NOENT) => continue,
+            other => other?,
+        };
+        return Ok(Room {
+            device: std::fs::metadata(path)?.dev(),
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+        });
+    }
 }
 
 async fn rooms(places: Vec<(&'static str, PathBuf)>) -> Vec<(&'static str, std::io::Result<Room>)> {
@@ -135,54 +147,57 @@ pub(super) async fn space(
 ) -> Check {
     let mut places = places.to_vec();
     places.extend(engine.iter().map(|facts| ("engine", facts.root_dir.clone())));
-    // A board that is ready has its images; a directory engine takes about what the archive has.
-    let needed = if unlock == State::Ready { 0 } else { archive.unwrap_or_default() };
+    // A board that is ready has its images. An unlock, which knows the layers that are there, may need less.
+    let needed = if unlock == State::Ready { 0 } else { archive.map_or(0, |length| length + ENGINE_SPARE_BYTES) };
     judged(rooms(places).await, needed)
 }
 
 fn judged(rooms: Vec<(&'static str, std::io::Result<Room>)>, needed: u64) -> Check {
     const NAME: &str = "space";
     let (mut texts, mut worst, mut next) = (Vec::new(), Finding::Ok, None);
+    let mut systems: Vec<(Vec<&'static str>, Room)> = Vec::new();
     for (name, room) in rooms {
-        let room = match room {
-            Ok(room) => room,
+        match room {
+            Ok(room) => match systems.iter_mut().find(|(_, known)| known.device == room.device) {
+                Some((names, _)) => names.push(name),
+                None => systems.push((vec![name], room)),
+            },
             // The engine may see another file system than the agent.
-            Err(_) if name == "engine" => {
-                texts.push("engine: cannot be seen from here".to_owned());
-                continue;
-            }
+            Err(_) if name == "engine" => texts.push("engine: cannot be seen from here".to_owned()),
             Err(error) => {
                 texts.push(format!("{name}: {error}"));
-                (worst, next) =
-                    (worst.max(Finding::Warn), next.or(Some("ls -ld the directory: it must be the agent's")));
-                continue;
+                worst = Finding::Warn;
+                next = Some("ls -ld the directory: it must be the agent's");
             }
-        };
-        texts.push(format!("{name}: {} of {} free", size(room.free), size(room.total)));
-        let wanted = if name == "engine" { needed } else { CHECK_STATE_BYTES };
-        if room.is_read_only {
-            texts.push(format!("{name} is mounted read-only"));
-            worst = Finding::Fail;
-            next = Some(
-                "dmesg tells why it became read-only: most often failing flash; a board like that needs a new card",
-            );
-        } else if room.free < wanted {
-            texts.push(format!("{name} needs {}", size(wanted)));
-            worst = worst.max(if name == "log" { Finding::Warn } else { Finding::Fail });
-            next = next
-                .or(Some("free some: docker system df, azaion-loader cache evict --all, old logs; df -h shows where"));
         }
     }
-    Check { name: NAME, result: worst, text: texts.join("; "), next: next.map(str::to_owned) }
-}
-
-/// Bytes as people read them.
-pub(super) fn size(bytes: u64) -> String {
-    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes} B"),
+    for (names, room) in systems {
+        let place = names.join(", ");
+        texts.push(format!("{place}: {} of {} free", size(room.free), size(room.total)));
+        let has_engine = names.contains(&"engine");
+        let least = if has_engine && needed > 0 { ENGINE_SPARE_BYTES } else { CHECK_STATE_BYTES };
+        let found = match room {
+            Room { is_read_only: true, .. } => {
+                texts.push("mounted read-only".to_owned());
+                next = Some("dmesg tells why: most often failing flash, and then the card must be changed");
+                Finding::Fail
+            }
+            Room { free, .. } if free < least => {
+                texts.push(format!("it needs {}", size(least)));
+                next = Some(MAKE_ROOM);
+                // Logs are lost then, and nothing else.
+                if names == ["log"] { Finding::Warn } else { Finding::Fail }
+            }
+            Room { free, .. } if has_engine && free < needed => {
+                texts.push(format!("the archive's images may need {}", size(needed)));
+                next = next.or(Some(MAKE_ROOM));
+                Finding::Warn
+            }
+            Room { .. } => Finding::Ok,
+        };
+        worst = worst.max(found);
     }
+    Check { name: NAME, result: worst, text: texts.join("; "), next: next.map(str::to_owned) }
 }
 
 #[cfg(test)]
@@ -191,20 +206,21 @@ mod tests {
 
     #[test]
     fn room_is_judged_by_what_it_is_for() {
-        let room = |free, is_read_only| Ok(Room { free, total: 1 << 34, is_read_only });
-        let result = |rooms, needed| judged(rooms, needed);
-        let good = result(vec![("state", room(1 << 30, false)), ("engine", room(1 << 30, false))], 1 << 30);
-        assert_eq!((good.result, good.next), (Finding::Ok, None));
-        let full = result(vec![("state", room(CHECK_STATE_BYTES - 1, false))], 0);
-        assert!(full.result == Finding::Fail && full.next.is_some(), "{full:?}");
-        let small = result(vec![("engine", room((1 << 30) - 1, false))], 1 << 30);
-        assert!(small.result == Finding::Fail && small.text.contains("engine needs 1.0 GiB"), "{small:?}");
-        assert_eq!(result(vec![("log", room(0, false))], 0).result, Finding::Warn);
-        let dead = result(vec![("cache", room(1 << 30, true))], 0);
+        let room = |device, free, is_read_only| Ok(Room { device, free, total: 1 << 34, is_read_only });
+        let good = judged(vec![("state", room(1, 1 << 30, false)), ("engine", room(1, 1 << 30, false))], 1 << 30);
+        assert_eq!((good.result, &*good.text), (Finding::Ok, "state, engine: 1.0 GiB of 16.0 GiB free"));
+        let full = judged(vec![("state", room(1, CHECK_STATE_BYTES - 1, false))], 0);
+        assert!(full.result == Finding::Fail && full.next.as_deref() == Some(MAKE_ROOM), "{full:?}");
+        let small = judged(vec![("engine", room(1, (1 << 30) - 1, false))], 1 << 30);
+        assert!(small.result == Finding::Warn && small.text.contains("may need 1.0 GiB"), "{small:?}");
+        let none = judged(vec![("engine", room(1, ENGINE_SPARE_BYTES - 1, false))], 1 << 30);
+        assert_eq!(none.result, Finding::Fail);
+        assert_eq!(judged(vec![("log", room(1, 0, false))], 0).result, Finding::Warn);
+        let dead = judged(vec![("cache", room(1, 1 << 30, true)), ("state", room(2, 1 << 30, false))], 0);
         assert!(dead.result == Finding::Fail && dead.text.contains("read-only"), "{dead:?}");
         let unseen = || Err(std::io::ErrorKind::NotFound.into());
-        assert_eq!(result(vec![("engine", unseen())], 1 << 30).result, Finding::Ok);
-        assert_eq!(result(vec![("state", unseen())], 0).result, Finding::Warn);
+        assert_eq!(judged(vec![("engine", unseen())], 1 << 30).result, Finding::Ok);
+        assert_eq!(judged(vec![("state", unseen())], 0).result, Finding::Warn);
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl ClientError {
             Self::NotAllowed { .. } => "call as root, or add this user to [control] allow_uids".to_owned(),
             Self::NoAnswer { .. } => "journalctl -u azaion-loader -n 50".to_owned(),
             Self::NotTheAgent { .. } => "check --url or [control] listen".to_owned(),
+            // What the port says is for who speaks HTTP.
+            Self::Refused { report, .. } if report.code == "not_logged_in" => {
+                "azaion-loader unlock --email you@example.com, or azaion-loader login --email you@example.com"
+                    .to_owned()
+            }
             Self::Refused { report, .. } => plain(&report.next),
         }
     }

@@ -4,7 +4,7 @@ use std::{error, fmt};
 
 use super::super::error::{RetryAfter, Said};
 use super::super::retry::Again;
-use crate::error::{Code, Explain};
+use crate::error::{Code, Explain, SET_CLOCK};
 use crate::limits::{CDN_PARTS, CDN_VALUE_BYTES, CDN_YAML_BYTES, CDN_YAML_DEPTH};
 use crate::net::url::UrlError;
 use crate::net::{NetError, TlsFault};
@@ -385,7 +385,7 @@ fn net_step(host: &str, error: &NetError) -> String {
             TlsFault::UnknownAuthority => {
                 format!("set [cloud] ca_file to the authority that issued the certificate of {host}")
             }
-            TlsFault::NotValidYet => "set the board's clock, or wait until it is set from the network".into(),
+            TlsFault::NotValidYet => SET_CLOCK.into(),
             TlsFault::Expired => {
                 format!("check the board's clock; if it is right, the certificate of {host} must be renewed")
             }

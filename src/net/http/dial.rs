@@ -136,7 +136,7 @@ async fn first_to_connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 
 pub(super) async fn handshake(host: &str, stream: TcpStream, config: &Arc<ClientConfig>) -> Result<Stream, NetError> {
     let refused = |source: io::Error| match tls::fault(&source) {
-        Some(fault) => NetError::Tls { host: host.to_owned(), fault, source },
+        Some(fault) => NetError::Tls { host: host.to_owned(), fault, source: tls::in_words(source) },
         None => NetError::io(Step::Tls, source),
     };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| NetError::Tls {

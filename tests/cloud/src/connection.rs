@@ -114,6 +114,7 @@ async fn connection<D: Desk>(mut stream: TcpStream, acceptor: Option<TlsAcceptor
             | Fault::EndlessBody
             | Fault::Redirect(_)
             | Fault::AnswerEarly(..)
+            | Fault::Json(_)
             | Fault::CutRequestAfter(_)
             | Fault::IgnoreRange
             | Fault::ReplaceObject(_)
@@ -170,6 +171,7 @@ pub(crate) async fn befall(fault: Option<Fault>, right: impl Future<Output = Ans
         None | Some(Fault::IgnoreRange | Fault::ReplaceObject(_)) => Ok(right.await),
         Some(Fault::FlipBit(at)) => Ok(flipped(right.await, at).await),
         Some(Fault::Status { code, body, retry_after }) => Ok(instead(code, body, retry_after.as_deref())),
+        Some(Fault::Json(body)) => Ok(typed(StatusCode::OK, "application/json", body)),
         Some(Fault::AnswerEarly(code, body)) => Ok(instead(code, body, None)),
         Some(Fault::Redirect(target)) => {
             let mut answer = instead(StatusCode::TEMPORARY_REDIRECT.as_u16(), String::new(), None);

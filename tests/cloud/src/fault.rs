@@ -109,6 +109,8 @@ pub enum Fault {
         /// The value of `Retry-After`: seconds or a date, whatever stands here.
         retry_after: Option<String>,
     },
+    /// 200 and these bytes, text or not, as JSON.
+    Json(Vec<u8>),
     /// Nothing for this long, then the right answer.
     Delay(Duration),
     /// Nothing until it is let go, then the right answer.
@@ -173,7 +175,9 @@ impl Fault {
             Self::Status { code, .. } | Self::AnswerEarly(code, _) => {
                 place != P::HANDSHAKE && (200..600).contains(code)
             }
-            Self::CutAfter(_) | Self::EndlessBody | Self::CloseAfterAnswer | Self::Redirect(_) => place != P::HANDSHAKE,
+            Self::Json(_) | Self::CutAfter(_) | Self::EndlessBody | Self::CloseAfterAnswer | Self::Redirect(_) => {
+                place != P::HANDSHAKE
+            }
             Self::CutRequestAfter(_) | Self::IgnoreRange | Self::ReplaceObject(_) | Self::FlipBit(_) => {
                 P::OBJECTS && place != P::HANDSHAKE
             }

@@ -76,6 +76,7 @@ fn a_status_with_all_that_there_can_be_is_described() {
             uploads_waiting: 0,
             usable: true,
         }),
+        audit: Some(AuditView { count: 7, hash: "0123456789abcdef".repeat(4) }),
         last_error: Some(report()),
         notes: vec!["a note".into(); 9],
     };

@@ -78,6 +78,7 @@ async fn call(server: Arc<Server>, past: Past, request: Request<Incoming>) -> Re
         // The answer stands in for the right one, as the call's end: the request comes in whole, as with the API.
         Some(
             Fault::Status { .. }
+            | Fault::Json(_)
             | Fault::Redirect(_)
             | Fault::Silence
             | Fault::EndlessBody
