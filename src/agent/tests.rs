@@ -19,7 +19,7 @@ use crate::audit::Place;
 use crate::cache::{CacheKey, CacheSettings};
 use crate::cloud::{Api, Role};
 use crate::config;
-use crate::control::{Check, Desk as _, Feed, Finding, UnlockAnswer};
+use crate::control::{CHECKS, Check, Desk as _, Feed, Finding, UnlockAnswer};
 use crate::crypto::{AesKey, Digest, Salts};
 use crate::engine::{Engine, Expected};
 use crate::error::Code;
@@ -356,22 +356,7 @@ fn a_checkup_of_a_board_that_has_nothing_says_what_to_do_about_each() {
     let board = Board::new();
     let checkup = board.run(board.desk.check());
     let names: Vec<_> = checkup.checks.iter().map(|check| check.name).collect();
-    let all = [
-        "config",
-        "clock",
-        "name",
-        "connect",
-        "tls",
-        "login",
-        "cdn",
-        "engine",
-        "space",
-        "archive",
-        "fingerprint",
-        "cache",
-        "flash",
-    ];
-    assert_eq!(names, all);
+    assert_eq!(names, CHECKS);
     let found = |name: &str| checkup.checks.iter().find(|check| check.name == name).expect("looked at");
     assert_eq!(checkup.result, Finding::Fail);
     // Nobody listens on port 1; what comes after it is not tried.

@@ -1,8 +1,8 @@
 //! `check --bundle FILE`: what a support call needs, in one plain text file without secrets.
 //!
 //! Each section is taken best effort: what cannot be had says why. Before it is written the whole text is searched for
-//! every secret that the configuration names, and e-mail addresses, serial numbers and the like become the first digits of
-//! their hash, by which two files of one board are seen to be of one.
+//! every secret that the configuration names, and e-mail addresses, serial numbers and the like become the first digits of a MAC
+//! under a key of the fleet, by which its owner sees that two files are of one board.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -10,8 +10,10 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use rustix::system::uname;
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::audit;
 use super::screen::{plain, size};
@@ -19,16 +21,16 @@ use super::target::Port;
 use super::{Failure, exit};
 use crate::board::Board;
 use crate::config::{Config, Settings, Source};
-use crate::crypto::Digest;
+use crate::crypto::HmacSha256;
 use crate::error::chain;
-use crate::limits::{BUNDLE_LOG_BYTES, BUNDLE_SECRET_BYTES};
+use crate::limits::{BUNDLE_LOG_BYTES, BUNDLE_LOGS, BUNDLE_SECRET_BYTES};
 use crate::logging::Stamp;
 
 /// Writes the file; one that is there is not touched.
 pub(super) fn write(file: &Path, port: &Port, checks: &str) -> Result<(), Failure> {
     let config = Config::load(&port.source);
-    let secrets = config.as_ref().map(secrets).unwrap_or_default();
-    let text = scrubbed(&gathered(port, config.as_ref().ok(), checks), &secrets);
+    let mask = Mask::of(config.as_ref().ok());
+    let text = mask.scrubbed(&gathered(port, config.as_ref().ok(), checks, &mask));
     let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let written = open.and_then(|mut open| open.write_all(text.as_bytes()).and_then(|()| open.sync_all()));
     written.map_err(|error| {
@@ -37,7 +39,7 @@ pub(super) fn write(file: &Path, port: &Port, checks: &str) -> Result<(), Failur
     })
 }
 
-fn gathered(port: &Port, config: Option<&Config>, checks: &str) -> String {
+fn gathered(port: &Port, config: Option<&Config>, checks: &str, mask: &Mask) -> String {
     let mut text = String::new();
     let mut section = |title: &str, content: String| {
         let content = if content.trim().is_empty() { "(nothing)" } else { content.trim_end() };
@@ -59,6 +61,7 @@ fn gathered(port: &Port, config: Option<&Config>, checks: &str) -> String {
                     .unlock_status(crate::limits::CLIENT_CALL)
                     .map_or_else(|error| chain(&error), |status| status.line),
             );
+            section("events", client.recent_events().join("\n"));
             section("metrics", said(client.metrics()));
         }
         Err(failure) => section("status", failure.said),
@@ -66,8 +69,8 @@ fn gathered(port: &Port, config: Option<&Config>, checks: &str) -> String {
     section("audit", audit::summary(&port.source));
     section("config", shown_config(&port.source));
     if let Some(config) = config {
-        section("board", board(config));
-        section("log", config.log.dir.as_deref().map_or_else(journal, newest_log));
+        section("board", board(config, mask));
+        section("log", config.log.dir.as_deref().map_or_else(journal, newest_logs));
     } else {
         section("log", journal());
     }
@@ -77,17 +80,18 @@ fn gathered(port: &Port, config: Option<&Config>, checks: &str) -> String {
 
 fn system() -> String {
     let name = uname();
-    let memory = sysinfo::System::new_with_specifics(
-        sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram()),
-    );
+    let wanted = MemoryRefreshKind::nothing().with_ram();
+    let memory = System::new_with_specifics(RefreshKind::nothing().with_memory(wanted)).ok();
+    let bytes =
+        |of: fn(&System) -> u64| memory.as_ref().map_or_else(|| "unknown".to_owned(), |memory| size(of(memory)));
     format!(
         "{} {} {}; up {} s; memory {}, {} of it free",
         name.sysname().to_string_lossy(),
         name.release().to_string_lossy(),
         name.machine().to_string_lossy(),
-        sysinfo::System::uptime(),
-        size(memory.total_memory()),
-        size(memory.available_memory())
+        System::uptime().unwrap_or_default(),
+        bytes(System::total_memory),
+        bytes(System::available_memory)
     )
 }
 
@@ -98,15 +102,15 @@ fn shown_config(source: &Source) -> String {
     }
 }
 
-/// The facts that the board is recognised by, each as the beginning of its hash.
-fn board(config: &Config) -> String {
+/// The facts that the board is recognised by, each behind its mask.
+fn board(config: &Config, mask: &Mask) -> String {
     match Board::detect(&config.board) {
         Err(error) => chain(&error),
         Ok(board) => {
             let mut text = format!("{} ({})\n", board.profile.title, board.profile.name);
             for fact in &board.facts {
                 let value = match &fact.value {
-                    Ok(found) => short(&found.text),
+                    Ok(found) => mask.short(&found.text),
                     Err(why) => why.to_string(),
                 };
                 let _fits = writeln!(text, "{}: {value}", fact.rule.label);
@@ -116,15 +120,27 @@ fn board(config: &Config) -> String {
     }
 }
 
-/// The end of the newest log file.
-fn newest_log(dir: &Path) -> String {
-    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_log = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("loader-") && name.ends_with(".log")
-    };
-    let Some(newest) = names.filter(is_log).max() else { return journal() };
-    end_of(&newest).unwrap_or_else(|error| format!("not to be had: {error}"))
+/// The ends of the log files that were written last; one of a day before the clock was set may be the one that matters.
+fn newest_logs(dir: &Path) -> String {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut logs: Vec<(SystemTime, PathBuf)> = entries
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.starts_with("loader-") && name.contains(".log")
+        })
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    logs.sort();
+    if logs.is_empty() {
+        return journal();
+    }
+    let mut text = String::new();
+    for (_, path) in logs.iter().rev().take(BUNDLE_LOGS).rev() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let end = end_of(path).unwrap_or_else(|error| format!("not to be had: {error}"));
+        let _fits = writeln!(text, "--- {name}\n{}", end.trim_end());
+    }
+    text
 }
 
 fn end_of(path: &Path) -> std::io::Result<String> {
@@ -169,35 +185,53 @@ fn secrets(config: &Config) -> Vec<String> {
     secrets
 }
 
-/// The text without these secrets, without e-mail addresses, and without control characters.
-fn scrubbed(text: &str, secrets: &[String]) -> String {
-    let without = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"));
-    let lines: Vec<String> = without.lines().map(|line| plain(&without_addresses(line))).collect();
-    lines.join("\n") + "\n"
+/// What is taken out, and how what must not be read is shown.
+struct Mask {
+    secrets: Vec<String>,
+    /// Of the fleet, so that its owner can compare two files; an address alone is too easy to guess.
+    key: Vec<u8>,
 }
 
-fn without_addresses(line: &str) -> String {
-    let part_of_address = |c: char| c.is_alphanumeric() || "@.!#$%&'*+/=?^_`{|}~-".contains(c);
-    let mut shown = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(begin) = rest.find(part_of_address) {
-        let length = rest[begin..].find(|c| !part_of_address(c)).unwrap_or(rest.len() - begin);
-        let (before, word) = (&rest[..begin], &rest[begin..begin + length]);
-        shown.push_str(before);
-        match word.split_once('@') {
-            Some((user, host)) if !user.is_empty() && !host.is_empty() => {
-                let _fits = write!(shown, "<address {}>", short(word));
-            }
-            Some(_) | None => shown.push_str(word),
-        }
-        rest = &rest[begin + length..];
+impl Mask {
+    fn of(config: Option<&Config>) -> Self {
+        let key = config.map(|config| config.keys.resource_key().expose().as_bytes().to_vec());
+        // Without a configuration there is nothing to compare with: any key will do.
+        let random = || getrandom::u64().unwrap_or_default().to_be_bytes().to_vec();
+        Self { secrets: config.map(secrets).unwrap_or_default(), key: key.unwrap_or_else(random) }
     }
-    shown + rest
-}
 
-/// The beginning of its hash.
-fn short(text: &str) -> String {
-    Digest::of(text.as_bytes()).hex().chars().take(8).collect()
+    /// The text without secrets, without e-mail addresses, and without control characters.
+    fn scrubbed(&self, text: &str) -> String {
+        let without = self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"));
+        let lines: Vec<String> = without.lines().map(|line| plain(&self.without_addresses(line))).collect();
+        lines.join("\n") + "\n"
+    }
+
+    fn without_addresses(&self, line: &str) -> String {
+        let part_of_address = |c: char| c.is_alphanumeric() || "@.!#$%&'*+/=?^_`{|}~-".contains(c);
+        let mut shown = String::with_capacity(line.len());
+        let mut rest = line;
+        while let Some(begin) = rest.find(part_of_address) {
+            let length = rest[begin..].find(|c| !part_of_address(c)).unwrap_or(rest.len() - begin);
+            let (before, word) = (&rest[..begin], &rest[begin..begin + length]);
+            shown.push_str(before);
+            match word.split_once('@') {
+                Some((user, host)) if !user.is_empty() && host.contains('.') => {
+                    let _fits = write!(shown, "<address {}>", self.short(word));
+                }
+                Some(_) | None => shown.push_str(word),
+            }
+            rest = &rest[begin + length..];
+        }
+        shown + rest
+    }
+
+    /// The beginning of its MAC (HMAC-SHA-256).
+    fn short(&self, text: &str) -> String {
+        let mut mac = HmacSha256::new(&self.key);
+        mac.update(text.as_bytes());
+        mac.finish()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 #[cfg(test)]
@@ -206,14 +240,14 @@ mod tests {
 
     #[test]
     fn secrets_and_addresses_are_taken_out_wherever_they_stand() {
-        let secrets = ["canary-salt".to_owned(), "s3cret-токен".to_owned()];
+        let mask = Mask { secrets: vec!["canary-salt".to_owned(), "s3cret-токен".to_owned()], key: vec![7; 32] };
         let text = "a canary-salt b\n{\"email\":\"tech.nician+1@example.com\",\"x\":\"s3cret-токен\"}\nuser@ and @host stay\u{7}";
-        let shown = scrubbed(text, &secrets);
+        let shown = mask.scrubbed(text);
         assert_eq!(
             shown,
             format!(
                 "a … b\n{{\"email\":\"<address {}>\",\"x\":\"…\"}}\nuser@ and @host stay \n",
-                short("tech.nician+1@example.com")
+                mask.short("tech.nician+1@example.com")
             )
         );
     }

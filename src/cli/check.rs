@@ -15,7 +15,7 @@ use super::target::Port;
 use super::{Failure, exit, help};
 use crate::agent::{CheckRefused, check_alone};
 use crate::config::{Config, Source};
-use crate::control::{self, Checkup};
+use crate::control::{self, Checkup, Finding};
 use crate::error::chain;
 use crate::json;
 use crate::limits::CLIENT_ANSWER_BYTES;
@@ -33,7 +33,7 @@ pub(super) struct CheckOptions {
 /// The answer of `GET /check`. Fields of later versions are passed over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Found {
-    pub(super) result: Outcome,
+    pub(super) result: Finding,
     pub(super) checks: Vec<Check>,
 }
 
@@ -41,31 +41,10 @@ pub(super) struct Found {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Check {
     pub(super) name: String,
-    pub(super) result: Outcome,
+    pub(super) result: Finding,
     pub(super) text: String,
     /// `None` where there is nothing to do.
     pub(super) next: Option<String>,
-}
-
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Outcome {
-    Ok,
-    Warn,
-    Fail,
-    Skip,
-}
-
-impl Outcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-        }
-    }
 }
 
 pub(super) fn parse(parser: Parser) -> Result<Parsed, Wrong> {
@@ -155,13 +134,14 @@ fn show(found: &Found, screen: &mut Screen<'_>) {
             screen.print(&format!("{:width$}next: {}", "", plain(next), width = width + 8));
         }
     }
+    screen.print(found.result.in_words());
 }
 
 /// What only might become a fault is none.
 const fn code(found: &Found) -> u8 {
     match found.result {
-        Outcome::Ok | Outcome::Warn | Outcome::Skip => exit::DONE,
-        Outcome::Fail => exit::FAILED,
+        Finding::Ok | Finding::Warn | Finding::Skip => exit::DONE,
+        Finding::Fail => exit::FAILED,
     }
 }
 
@@ -192,7 +172,8 @@ mod tests {
             let mut out = Vec::new();
             show(&found, &mut Screen::into(&mut out, false));
             let lines = format!(
-                "ok    config       read\n{result:4}  fingerprint  the clock  is off\n                   next: set it\n"
+                "ok    config       read\n{result:4}  fingerprint  the clock  is off\n                   next: set it\n{}\n",
+                found.result.in_words()
             );
             assert_eq!(String::from_utf8(out).expect("UTF-8"), lines);
             assert!(fake.asked.recv().expect("asked").starts_with("GET /check HTTP/1.1\r\n"));

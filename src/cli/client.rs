@@ -16,7 +16,8 @@ use super::target::Target;
 use super::wire::{Early, NoResolver, PortConnector};
 use crate::json;
 use crate::limits::{
-    CLIENT_ANSWER_BYTES, CLIENT_ASKING, CLIENT_CALL, CLIENT_CONNECT, CLIENT_CONTINUE, CLIENT_EVENTS_SILENCE,
+    BUNDLE_EVENTS, CLIENT_ANSWER_BYTES, CLIENT_ASKING, CLIENT_CALL, CLIENT_CONNECT, CLIENT_CONTINUE,
+    CLIENT_EVENTS_SILENCE,
 };
 use crate::name::{Folder, ResourceName};
 use crate::secret::{Credentials, SecretText};
@@ -235,6 +236,21 @@ impl Client {
         let sent = request.config().timeout_per_read(Some(CLIENT_EVENTS_SILENCE)).build().call();
         let response = sent.map_err(|error| self.failed(error))?;
         Ok(self.streamed(response)?.into_body().into_with_config().limit(u64::MAX).reader())
+    }
+
+    /// The lines for people of the events that are kept; none where they cannot be had.
+    pub(super) fn recent_events(&self) -> Vec<String> {
+        let request = self.authorised(self.agent.get(self.uri("/events")));
+        let sent = request.config().timeout_per_read(Some(BUNDLE_EVENTS)).build().call();
+        let Ok(response) = sent.map_err(|error| self.failed(error)).and_then(|response| self.streamed(response)) else {
+            return Vec::new();
+        };
+        let mut bytes = Vec::new();
+        // It ends when nothing more comes: that is a time-out.
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let _ended = body.take(CLIENT_ANSWER_BYTES as u64).read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().filter_map(|line| Some(line.strip_prefix(": ")?.to_owned())).collect()
     }
 
     /// An answer whose body is read as it comes; everything but 200 is read here, and is no answer.

@@ -8,6 +8,7 @@ use super::args::{Command, Item, Options, Parsed, Wrong};
 use super::screen::Screen;
 use super::{Failure, exit, help};
 use crate::config::keys::nearest;
+use crate::control::CHECKS;
 use crate::error::Code;
 
 const COMMAND: &str = "errors";
@@ -48,6 +49,12 @@ pub(super) fn run(options: &ErrorsOptions, screen: &mut Screen<'_>) -> Result<u8
         }
         ErrorsOptions::Markdown => screen.print(markdown().trim_end()),
         ErrorsOptions::One(text) => {
+            if CHECKS.contains(&text.as_str()) {
+                let said = format_args!(
+                    "{text} is looked at by the checkup, and is no code\nnext: azaion-loader check says what to do about it"
+                );
+                return Err(Failure::new(exit::USAGE, said));
+            }
             let code: Code = text.parse().map_err(|_| {
                 let near = nearest(text, Code::ALL.iter().map(|code| code.as_str().to_owned()));
                 Failure::new(exit::USAGE, format_args!("there is no such code; the nearest known is {near}"))

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How one thing, or all of them, was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finding {
     /// It could not be looked at, because something before it failed or is not there.
@@ -26,6 +26,15 @@ impl Finding {
             Self::Ok => "ok",
             Self::Warn => "warn",
             Self::Fail => "fail",
+        }
+    }
+
+    /// The last line of a checkup.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Fail => "result: fail; mend the first line that says so, then look again",
+            Self::Warn => "result: warn; nothing stands in the way, but what is marked should be seen to",
+            Self::Ok | Self::Skip => "result: ok",
         }
     }
 }
@@ -77,6 +86,23 @@ impl fmt::Display for Check {
     }
 }
 
+/// What is looked at, in the order of the answer.
+pub const CHECKS: [&str; 13] = [
+    "config",
+    "clock",
+    "name",
+    "connect",
+    "tls",
+    "login",
+    "cdn",
+    "engine",
+    "space",
+    "archive",
+    "fingerprint",
+    "cache",
+    "flash",
+];
+
 /// All that was looked at, in the order of the names in `docs/CONTROL-PORT.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checkup {
@@ -97,11 +123,7 @@ impl From<Vec<Check>> for Checkup {
 impl fmt::Display for Checkup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.checks.iter().try_for_each(|check| writeln!(f, "{check}"))?;
-        f.write_str(match self.result {
-            Finding::Fail => "result: fail; begin with the first line that says so",
-            Finding::Warn => "result: warn; the board works, what is marked should be seen to",
-            Finding::Ok | Finding::Skip => "result: ok",
-        })
+        f.write_str(self.result.in_words())
     }
 }
 
@@ -126,7 +148,7 @@ mod tests {
         assert_eq!(
             checkup.to_string(),
             "ok    clock        right\nfail  engine       a b\n                   next: start it\n\
-             result: fail; begin with the first line that says so"
+             result: fail; mend the first line that says so, then look again"
         );
         let json = serde_json::to_value(&checkup).expect("JSON");
         assert_eq!(json["result"], "fail");

@@ -41,7 +41,7 @@ use rustix::io::Errno;
 use smol::future::{or, yield_now};
 use smol::{LocalExecutor, Timer};
 
-pub use checkup::{Check, Checkup, Finding};
+pub use checkup::{CHECKS, Check, Checkup, Finding};
 pub use desk::{
     AuditView, CacheView, Desk, EngineView, Gauges, Incoming, Outgoing, StatusView, UnlockAnswer, UnlockView,
     UploadAnswer, UserView, Wanted,

@@ -7,8 +7,8 @@ pub const SET_CLOCK: &str = "set the board's clock: sudo date -u -s 'YYYY-MM-DD 
                              set-ntp true where there is internet; then try again";
 
 /// What helps when flash is full.
-pub const MAKE_ROOM: &str = "df -h shows where; free some: sudo journalctl --vacuum-size=50M, docker image prune, azaion-loader cache evict --all; \
-                             then try again";
+pub const MAKE_ROOM: &str = "df -h shows where; free some: sudo journalctl --vacuum-size=50M, sudo docker image prune -f, sudo azaion-loader cache evict \
+                             --all; then try again";
 
 /// Whether flash has no room: `ENOSPC` and `EDQUOT`.
 pub fn is_full(error: &io::Error) -> bool {

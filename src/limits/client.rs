@@ -7,6 +7,12 @@ use super::EVENT_HEARTBEAT;
 /// The end of a log that a support file holds.
 pub const BUNDLE_LOG_BYTES: u64 = 64 * 1024;
 
+/// Log files whose ends a support file holds, the last ones.
+pub const BUNDLE_LOGS: usize = 3;
+
+/// How long a support file waits for one more of the events that are kept.
+pub const BUNDLE_EVENTS: Duration = Duration::from_millis(500);
+
 /// A secret shorter than this is not searched for in a support file: it would be found in every word.
 pub const BUNDLE_SECRET_BYTES: usize = 4;
 

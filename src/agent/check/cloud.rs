@@ -185,7 +185,7 @@ pub(super) fn login(way: &Way, session: &Result<Rc<Session>, Report>) -> Check {
         }
         (_, None) => Check::skip(NAME, "the Resource API cannot be reached"),
         (Err(report), Some(Ok(_))) if report.code == Code::NotLoggedIn => {
-            Check::skip(NAME, "the server answers; nobody is logged in: POST /login, then check again")
+            Check::skip(NAME, "the server answers; nobody is logged in yet: that comes with the unlock")
         }
         (Err(report), Some(Ok(_))) => Check::fail(NAME, told(report), report.next.clone()),
     }
