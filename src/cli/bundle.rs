@@ -230,7 +230,8 @@ impl Mask {
     fn short(&self, text: &str) -> String {
         let mut mac = HmacSha256::new(&self.key);
         mac.update(text.as_bytes());
-        mac.finish()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+        let [a, b, c, d, ..] = mac.finish();
+        format!("{a:02x}{b:02x}{c:02x}{d:02x}")
     }
 }
 
