@@ -1,6 +1,6 @@
 //! `load`: a model into a file that appears when the model is whole, or to standard output.
 //!
-//! While it comes it has no name (see [`draft`](super::draft)); a cut leaves nothing, and what was there before stays. What is no
+//! While it comes it has no name (see [`draft`]); a cut leaves nothing, and what was there before stays. What is no
 //! plain file, a device or a pipe, is written to as it is.
 
 use std::ffi::OsString;

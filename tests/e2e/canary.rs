@@ -4,7 +4,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use azaion_cloud::archive::Layout;
 use azaion_cloud::keys::Salts;
@@ -17,12 +17,13 @@ use crate::harness::{Agent, Board, EMAIL, FRAGMENT, PASSWORD, binary, clean, cre
 use crate::samples;
 
 const TOKEN: &str = "canary-port-token-7d1e40b2a9c3f586";
+const BEARER: &str = "Authorization: Bearer canary-port-token-7d1e40b2a9c3f586";
 const SALTS: [&str; 3] = ["canary-salt-hardware-11aa", "canary-salt-api-22bb", "canary-salt-resource-33cc"];
 const WRONG_PASSWORD: &str = "canary-wrong-password-44dd";
 
 /// A secret in all the ways in which it might be written.
 fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = secret.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let mut all = vec![secret.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes()];
     for engine in [STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
         all.push(engine.encode(secret).into_bytes());
@@ -118,150 +119,188 @@ fn all_secrets(cloud: &Cloud, salts: &Salts) -> Canaries {
     canaries
 }
 
-#[test]
-fn no_secret_is_found_anywhere_after_a_full_run() {
-    let salts =
-        Salts { hardware: SALTS[0].into(), api: SALTS[1].into(), resource: SALTS[2].into(), separator: String::new() };
-    let cloud = Cloud::start(Options { salts: salts.clone(), s3: true, ..Options::default() });
-    cloud.add_user(User::new(EMAIL, PASSWORD, "ResourceUploader"));
-    cloud.set_fragment(FRAGMENT.to_vec());
-    for bucket in ["default", "models"] {
-        cloud.s3().make_bucket(bucket);
-    }
-    let kept = tempfile::tempdir().expect("a temporary directory");
-    let (logs, token) = (kept.path().join("log"), kept.path().join("token"));
-    std::fs::write(&token, TOKEN).expect("written");
-    let mut board = Board::new(&cloud)
-        .set("log", &format!("dir = {logs:?}"))
-        .set("control", &format!("token_file = {token:?}"))
-        .set("board", "fingerprint = \"canary board\"")
-        .set("cache", "offline = true");
-    for (key, salt) in ["hardware_salt", "api_salt", "resource_salt"].iter().zip(SALTS) {
-        board = board.set("keys", &format!("{key} = {salt:?}"));
-    }
-    samples::write(&board.archive(), Layout::Oci, &samples::small(Layout::Oci, "canary"));
-    let mut agent = board.start();
-    let mut canaries = all_secrets(&cloud, &salts);
-    let mut answers: Vec<(String, Vec<u8>)> = Vec::new();
+/// A run, and everything that was said in it.
+struct Run {
+    cloud: Cloud,
+    board: Board,
+    agent: Agent,
+    kept: tempfile::TempDir,
+    canaries: Canaries,
+    /// Where it was said, and what.
+    answers: Vec<(String, Vec<u8>)>,
+}
 
-    // Everything that is said to whoever follows, from the first moment on.
-    let events = kept.path().join("events");
-    let bearer = format!("Authorization: Bearer {TOKEN}");
-    let mut following = Command::new("curl")
-        .args(["-sSN", "--noproxy", "*", "-H", &bearer, "-o"])
-        .arg(&events)
-        .arg(format!("{}/events", agent.base))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("curl runs");
+impl Run {
+    fn begin() -> Self {
+        let salts = Salts {
+            hardware: SALTS[0].into(),
+            api: SALTS[1].into(),
+            resource: SALTS[2].into(),
+            separator: String::new(),
+        };
+        let cloud = Cloud::start(Options { salts: salts.clone(), s3: true, ..Options::default() });
+        cloud.add_user(User::new(EMAIL, PASSWORD, "ResourceUploader"));
+        cloud.set_fragment(FRAGMENT.to_vec());
+        for bucket in ["default", "models"] {
+            cloud.s3().make_bucket(bucket);
+        }
+        let kept = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(kept.path().join("token"), TOKEN).expect("written");
+        let mut board = Board::new(&cloud)
+            .set("log", &format!("dir = {:?}", kept.path().join("log")))
+            .set("control", &format!("token_file = {:?}", kept.path().join("token")))
+            .set("board", "fingerprint = \"canary board\"")
+            .set("cache", "offline = true");
+        for (key, salt) in ["hardware_salt", "api_salt", "resource_salt"].iter().zip(SALTS) {
+            board = board.set("keys", &format!("{key} = {salt:?}"));
+        }
+        samples::write(&board.archive(), Layout::Oci, &samples::small(Layout::Oci, "canary"));
+        let agent = board.start();
+        let canaries = all_secrets(&cloud, &salts);
+        Self { cloud, board, agent, kept, canaries, answers: Vec::new() }
+    }
 
-    let mut ask = |agent: &mut Agent, path: &str, args: &[&str]| {
-        let (status, answer) = agent.curl(path, &[&["-H", &bearer], args].concat());
-        answers.push((format!("{path} {status}"), answer.to_string().into_bytes()));
+    fn path(&self, name: &str) -> PathBuf {
+        self.kept.path().join(name)
+    }
+
+    /// Writes down everything that is said to whoever follows, from now on.
+    fn follow(&self) -> Child {
+        Command::new("curl")
+            .args(["-sSN", "--noproxy", "*", "-H", BEARER, "-o"])
+            .arg(self.path("events"))
+            .arg(format!("{}/events", self.agent.base))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("curl runs")
+    }
+
+    fn ask(&mut self, path: &str, args: &[&str]) -> u16 {
+        let (status, answer) = self.agent.curl(path, &[&["-H", BEARER], args].concat());
+        self.answers.push((format!("{path} {status}"), answer.to_string().into_bytes()));
         status
-    };
-    let right = credentials(EMAIL, PASSWORD);
-    assert_eq!(ask(&mut agent, "/login", &["-d", &credentials(EMAIL, WRONG_PASSWORD)]), 401);
-    assert_eq!(ask(&mut agent, "/login", &["-d", &right.replace(':', "")]), 400);
-    assert_eq!(ask(&mut agent, &format!("/x?password={WRONG_PASSWORD}"), &[]), 404);
-    assert_eq!(ask(&mut agent, "/login", &["-H", &format!("Authorization: Bearer {WRONG_PASSWORD}")]), 400);
-    assert_eq!(ask(&mut agent, "/unlock", &["-d", &right]), 202);
-    while ask(&mut agent, "/unlock/status?wait=30", &[]) == 200 {
-        let (_, status) = agent.curl("/unlock/status", &["-H", &bearer]);
-        assert_ne!(status["state"], "error", "{status}");
-        if status["state"] == "ready" {
-            break;
+    }
+
+    /// Every call of the port, right and wrong.
+    fn call_everything(&mut self) {
+        let right = credentials(EMAIL, PASSWORD);
+        assert_eq!(self.ask("/login", &["-d", &credentials(EMAIL, WRONG_PASSWORD)]), 401);
+        assert_eq!(self.ask("/login", &["-d", &right.replace(':', "")]), 400);
+        assert_eq!(self.ask(&format!("/x?password={WRONG_PASSWORD}"), &[]), 404);
+        assert_eq!(self.ask("/login", &["-H", &format!("Authorization: Bearer {WRONG_PASSWORD}")]), 400);
+        assert_eq!(self.ask("/unlock", &["-d", &right]), 202);
+        loop {
+            assert_eq!(self.ask("/unlock/status?wait=30", &[]), 200);
+            let (_, status) = self.agent.curl("/unlock/status", &["-H", BEARER]);
+            assert_ne!(status["state"], "error", "{status}");
+            if status["state"] == "ready" {
+                break;
+            }
+        }
+        let model = self.path("to-upload");
+        std::fs::write(&model, noise(3, 400_000)).expect("written");
+        let to = ["-T", model.to_str().expect("UTF-8"), "-X", "PUT"];
+        assert_eq!(self.ask("/upload/m?folder=models", &to), 200);
+        assert_eq!(self.ask("/load/none", &["-d", "{}"]), 404);
+        let url = format!("{}/load/m", self.agent.base);
+        let body = r#"{"folder":"models"}"#;
+        let fetched = crate::harness::fetch(&url, &["-H", BEARER, "-d", body], &self.path("loaded"));
+        assert!(fetched.is_whole(), "{fetched:?}");
+        // A token that expired is renewed, and then there is a second one that nobody may see.
+        self.cloud.expire_tokens();
+        assert_eq!(self.ask("/unlock", &["-X", "POST"]), 200);
+        assert_eq!(self.ask("/load/again", &["-d", "{}"]), 404);
+        for path in ["/status", "/check", "/metrics", "/openapi.json", "/docs", "/nowhere"] {
+            self.ask(path, &[]);
+            self.ask(path, &["-H", "Accept: text/plain"]);
+        }
+        assert!(self.canaries.search_process(self.agent.pid()));
+    }
+
+    /// The commands of the same binary, beside the agent.
+    fn run_commands(&mut self) {
+        let (config, url) = (self.board.configure(), self.agent.base.clone());
+        let (bundle, token) = (self.path("support.txt"), self.path("token"));
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let (config, bundle, token) = (text(&config), text(&bundle), text(&token));
+        let port = ["--url", &url, "--token-file", &token];
+        let file = ["--config", &config];
+        let commands: [(&[&str], &[&[&str]]); 8] = [
+            (&["login", "--email", EMAIL, "--password-stdin"], &[&port]),
+            (&["status", "--json"], &[&port]),
+            (&["check", "--bundle", &bundle], &[&port, &file]),
+            (&["audit", "verify"], &[&file]),
+            (&["config"], &[&file]),
+            (&["fingerprint"], &[&file]),
+            (&["cache", "list"], &[&file]),
+            (&["trust"], &[&file]),
+        ];
+        for (command, options) in commands {
+            let mut child = clean(&binary())
+                .args(command)
+                .args(options.concat())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the binary runs");
+            let was_there = self.canaries.search_process(child.id());
+            // It waits for the password; others may be done already.
+            assert!(was_there || command[0] != "login");
+            let mut input = child.stdin.take().expect("piped");
+            let typed = if command[0] == "login" { format!("{PASSWORD}\n") } else { String::new() };
+            std::io::Write::write_all(&mut input, typed.as_bytes()).expect("it reads, or the pipe holds it");
+            drop(input);
+            let output = child.wait_with_output().expect("it ends");
+            let said = [&output.stdout[..], &output.stderr[..]].concat();
+            // A check of this board fails where the flash tells nothing good; whatever it says must be clean.
+            let fine = command[0] == "check" || output.status.success();
+            assert!(fine, "{command:?}: {}", String::from_utf8_lossy(&said));
+            self.answers.push((format!("{command:?}"), said));
         }
     }
-    let model = kept.path().join("to-upload");
-    std::fs::write(&model, noise(3, 400_000)).expect("written");
-    let to = ["-T", model.to_str().expect("UTF-8"), "-X", "PUT"];
-    assert_eq!(ask(&mut agent, "/upload/m?folder=models", &to), 200);
-    assert_eq!(ask(&mut agent, "/load/none", &["-d", "{}"]), 404);
-    let loaded = kept.path().join("loaded");
-    let fetched = crate::harness::fetch(
-        &format!("{}/load/m", agent.base),
-        &["-H", &bearer, "-d", r#"{"folder":"models"}"#],
-        &loaded,
-    );
-    assert!(fetched.is_whole(), "{fetched:?}");
-    // A token that expired is renewed, and then there is a second one that nobody may see.
-    cloud.expire_tokens();
-    assert_eq!(ask(&mut agent, "/unlock", &["-X", "POST"]), 200);
-    assert_eq!(ask(&mut agent, "/load/again", &["-d", "{}"]), 404);
-    for path in ["/status", "/check", "/metrics", "/openapi.json", "/docs", "/nowhere"] {
-        ask(&mut agent, path, &[]);
-        ask(&mut agent, path, &["-H", "Accept: text/plain"]);
-    }
-    assert!(canaries.search_process(agent.pid()));
 
-    // The commands of the same binary, beside it.
-    let config = board.configure();
-    let url = agent.base.clone();
-    let bundle = kept.path().join("support.txt");
-    let token_file = token.to_str().expect("UTF-8");
-    let port = ["--url", &url, "--token-file", token_file];
-    let file = ["--config", config.to_str().expect("UTF-8")];
-    let commands: [(&[&str], &[&[&str]]); 7] = [
-        (&["login", "--email", EMAIL, "--password-stdin"], &[&port]),
-        (&["status", "--json"], &[&port]),
-        (&["check", "--bundle", bundle.to_str().expect("UTF-8")], &[&port, &file]),
-        (&["config"], &[&file]),
-        (&["fingerprint"], &[&file]),
-        (&["cache", "list"], &[&file]),
-        (&["trust"], &[&file]),
-    ];
-    for (command, options) in commands {
-        let mut child = clean(&binary())
-            .args(command)
-            .args(options.concat())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let was_there = canaries.search_process(child.id());
-        // It waits for the password; others may be done already.
-        assert!(was_there || command[0] != "login");
-        let mut input = child.stdin.take().expect("piped");
-        let typed = if command[0] == "login" { format!("{PASSWORD}\n") } else { String::new() };
-        std::io::Write::write_all(&mut input, typed.as_bytes()).expect("it reads, or the pipe holds it");
-        drop(input);
-        let output = child.wait_with_output().expect("it ends");
-        let said = [&output.stdout[..], &output.stderr[..]].concat();
-        // A check of this board fails where the flash tells nothing good; whatever it says must be clean.
-        assert!(command[0] == "check" || output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
-        answers.push((format!("{command:?}"), said));
+    /// Neither a limit nor a mode lets a core file be written.
+    fn abort(&mut self) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.agent.pid())).expect("root may");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        let aborted = Command::new("kill").args(["-ABRT", &self.agent.pid().to_string()]).status().expect("kill runs");
+        assert!(aborted.success());
+        let ended = self.agent.ended();
+        assert!(ended.signal().is_some() && !ended.core_dumped(), "{ended:?}");
     }
 
-    // Neither a limit nor a mode lets a core file be written.
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", agent.pid())).expect("root may");
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-    let aborted = Command::new("kill").args(["-ABRT", &agent.pid().to_string()]).status().expect("kill runs");
-    assert!(aborted.success());
-    let ended = agent.ended();
-    assert!(ended.signal().is_some() && !ended.core_dumped(), "{ended:?}");
+    fn search_everything(&mut self) {
+        for token in self.cloud.issued_tokens() {
+            self.canaries.add("a token of the API", token.as_bytes());
+        }
+        for (place, bytes) in &self.answers {
+            self.canaries.search(place, bytes);
+        }
+        self.canaries.search("the console", self.agent.log().as_bytes());
+        for file in [self.path("events"), self.path("support.txt")] {
+            let bytes = std::fs::read(&file).expect("written");
+            assert!(bytes.len() > 500, "{} is almost empty", file.display());
+            self.canaries.search(&file.display().to_string(), &bytes);
+        }
+        for dir in [self.path("log"), self.board.path("state"), self.board.path("cache"), self.board.path("oci")] {
+            assert!(self.canaries.search_files(&dir) > 0, "nothing in {}", dir.display());
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_found_anywhere_after_a_full_run() {
+    let mut run = Run::begin();
+    let mut following = run.follow();
+    run.call_everything();
+    run.run_commands();
+    run.abort();
     let _gone = following.kill();
     let _gone = following.wait();
-
-    for token in cloud.issued_tokens() {
-        canaries.add("a token of the API", token.as_bytes());
-    }
-    for (place, bytes) in &answers {
-        canaries.search(place, bytes);
-    }
-    canaries.search("the console", agent.log().as_bytes());
-    for file in [&events, &bundle] {
-        let bytes = std::fs::read(file).expect("written");
-        assert!(bytes.len() > 500, "{} is almost empty", file.display());
-        canaries.search(&file.display().to_string(), &bytes);
-    }
-    let dirs: [PathBuf; 4] = [logs, board.path("state"), board.path("cache"), board.path("oci")];
-    for dir in dirs {
-        assert!(canaries.search_files(&dir) > 0, "nothing in {}", dir.display());
-    }
+    run.search_everything();
 }
 
 #[test]

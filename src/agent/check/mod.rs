@@ -3,7 +3,7 @@
 //! Everything is looked at from the outside in, and nothing is changed: the way to the cloud step by step, the CDN, the
 //! engine, room, the archive, the board, the cache, the flash. No text holds a secret or a path. It is bounded: no step
 //! waits longer than [`CHECK_STEP`](crate::limits::CHECK_STEP), and what was found is shown again for
-//! [`CHECK_AGE`](crate::limits::CHECK_AGE) to whoever asks next.
+//! [`CHECK_AGE`] to whoever asks next.
 
 mod alone;
 mod board;
