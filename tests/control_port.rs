@@ -103,7 +103,7 @@ impl Desk for FixedDesk {
     }
 
     async fn unlock_turns(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     fn feed(&self) -> Rc<Feed> {
