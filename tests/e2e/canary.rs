@@ -147,8 +147,8 @@ impl Run {
         let kept = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(kept.path().join("token"), TOKEN).expect("written");
         let mut board = Board::new(&cloud)
-            .set("log", &format!("dir = {:?}", kept.path().join("log")))
-            .set("control", &format!("token_file = {:?}", kept.path().join("token")))
+            .set("log", &format!("dir = \"{}/log\"", kept.path().display()))
+            .set("control", &format!("token_file = \"{}/token\"", kept.path().display()))
             .set("board", "fingerprint = \"canary board\"")
             .set("cache", "offline = true");
         for (key, salt) in ["hardware_salt", "api_salt", "resource_salt"].iter().zip(SALTS) {
@@ -255,8 +255,8 @@ impl Run {
             let output = child.wait_with_output().expect("it ends");
             let said = [&output.stdout[..], &output.stderr[..]].concat();
             // A check of this board fails where the flash tells nothing good; whatever it says must be clean.
-            let fine = command[0] == "check" || output.status.success();
-            assert!(fine, "{command:?}: {}", String::from_utf8_lossy(&said));
+            let is_good = command[0] == "check" || output.status.success();
+            assert!(is_good, "{command:?}: {}", String::from_utf8_lossy(&said));
             self.answers.push((format!("{command:?}"), said));
         }
     }
