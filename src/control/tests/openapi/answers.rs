@@ -186,7 +186,7 @@ fn what_a_call_answers_is_described() {
         {
             assert_eq!(call(other, "GET", "", "").await, 200, "{other:?}");
         }
-        let plain = format!("GET /check HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\n\r\n");
+        let plain = "GET /check HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\n\r\n";
         let reply = Reply::all(&port.talk(plain).await).pop().expect("one answer");
         assert_eq!((document.admits(Call::Check, "GET", &reply), reply.head.contains("text/plain")), (200, true));
 
@@ -280,7 +280,7 @@ fn an_event_is_as_described() {
         let events = blocks.map(|block| {
             let fields = block.lines().filter_map(|line| line.split_once(": ")).filter(|(name, _)| !name.is_empty());
             let known = fields.filter(|(name, _)| ["id", "event", "data"].contains(name));
-            Value::from_iter(known.map(|(name, value)| (name.to_owned(), Value::from(value))))
+            known.map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<Value>()
         });
         let faults: Vec<_> = events.map(|event| document.validate(schema, &event)).collect();
         assert_eq!(faults, [Ok(()), Ok(())], "{text}");
