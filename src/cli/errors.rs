@@ -120,5 +120,7 @@ mod tests {
             (failure.exit, &*failure.said),
             (exit::USAGE, "there is no such code; the nearest known is api_tls")
         );
+        let failure = run(&ErrorsOptions::One("clock".into()), &mut Screen::into(&mut Vec::new(), false));
+        assert!(failure.expect_err("a check").said.contains("azaion-loader check says"));
     }
 }

@@ -190,10 +190,13 @@ mod tests {
 
     #[test]
     fn a_refusal_is_said_with_its_next_step() {
-        let refusal = r#"{"error":{"code":"not_logged_in","message":"no credentials\u001b[2J","next":"send them"}}"#;
+        let refusal = r#"{"error":{"code":"too_many","message":"no credentials\u001b[2J","next":"send them"}}"#;
         let failure = unlocked(&Port::answering(&[(401, refusal)]), None).expect_err("refused");
-        let said = "no credentials [2J (not_logged_in)\nnext: send them";
+        let said = "no credentials [2J (too_many)\nnext: send them";
         assert_eq!((failure.exit, failure.said.as_str()), (exit::FAILED, said));
+        let http = r#"{"error":{"code":"not_logged_in","message":"nobody","next":"POST /login"}}"#;
+        let failure = unlocked(&Port::answering(&[(401, http)]), None).expect_err("refused");
+        assert!(failure.said.contains("azaion-loader unlock --email"), "{}", failure.said);
         let failure = unlocked(&Port::answering(&[(200, "<html>")]), None).expect_err("another server");
         assert!(failure.said.contains("is not azaion-loader"), "{}", failure.said);
         let failure = unlocked(&Port::answering(&[]), None).expect_err("nobody accepts");

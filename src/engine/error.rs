@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn a_report_tells_the_numbers_and_the_engines_words() {
         let report = Report::of(&EngineError::NoRoom { place: Place::EngineRoot, needed: 4711, free: 42 });
-        assert!(report.message.contains("4711") && report.message.contains("42"), "{report:?}");
+        assert!(report.message.contains("need 4.6 KiB") && report.message.contains("42 B are free"), "{report:?}");
         let report = Report::of(&LoadError::from(EngineError::load_failed("invalid\ndiffID")));
         assert!(report.message.ends_with("invalid diffID"), "{report:?}");
     }
