@@ -135,7 +135,10 @@ Examples:
 pub(super) const ERRORS: &str = "\
 azaion-loader errors: what an error code means, why it most likely came, what to do next
 
-  CODE            all that there is to say about this code; without it, a line for each code
+  azaion-loader errors [CODE]
+
+Of one code it says all that there is to say; without one, a line for each code.
+
   --markdown      the whole catalogue as docs/ERRORS.md has it
 
 Examples:
