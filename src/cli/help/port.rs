@@ -174,7 +174,7 @@ Examples:
 pub(in crate::cli) const TOKEN: &str = "\
 azaion-loader token: makes a bearer token for the control port, which any address but loopback and unix sockets needs
 
-  token new [--out FILE]          32 random bytes as base64url, to standard output or into FILE
+  token new [--out FILE]   32 random bytes as base64url, to standard output or into FILE
 
   --out FILE   the file, made with mode 0600; one that is there is not touched
   --force      replace it
