@@ -36,15 +36,16 @@ pub(super) async fn take<D: Desk>(
         // An empty file is a file, but a call without one is a slip that would replace a model by nothing.
         return Err(Refusal::Field(Shape::Upload, "there is no file".into()).into());
     }
+    // What holds whole TLS sessions or a form is boxed, and made when it is its turn: a slow upload must stay small.
     let beginning = async {
         let turn = port.turn().await?;
         seat.now_at(Phase::Handling);
-        Ok::<_, Broken>((turn, port.desk.upload().await.map_err(Refusal::Desk)?))
+        Ok::<_, Broken>((turn, Box::pin(port.desk.upload()).await.map_err(Refusal::Desk)?))
     };
     let (turn, mut incoming) = body.wire().unless_gone(beginning).await.unwrap_or(Err(Broken::Gone))?;
     body.be_patient();
     let folder = if let Some(boundary) = boundary {
-        form::read(body, boundary, asked, &mut incoming).await?
+        Box::pin(form::read(body, boundary, asked, &mut incoming)).await?
     } else {
         let mut piece = Vec::new();
         loop {
@@ -56,6 +57,6 @@ pub(super) async fn take<D: Desk>(
     };
     // The bytes are all here; the cloud may take hours.
     drop(turn);
-    let answer = incoming.finish(Wanted { folder, name }).await.map_err(Refusal::Desk)?;
+    let answer = Box::pin(incoming.finish(Wanted { folder, name })).await.map_err(Refusal::Desk)?;
     Ok(Answer::upload(answer))
 }
