@@ -250,7 +250,10 @@ impl Client {
         let body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let _ended = body.take(CLIENT_ANSWER_BYTES as u64).read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
-        text.lines().filter_map(|line| Some(line.strip_prefix(": ")?.to_owned())).collect()
+        let said = |line: &str| {
+            line.strip_prefix(": ").filter(|said| said.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+        };
+        text.lines().filter_map(said).collect()
     }
 
     /// An answer whose body is read as it comes; everything but 200 is read here, and is no answer.
