@@ -139,8 +139,15 @@ fn a_password_stands_in_no_argument_and_no_environment() {
     let mut stdin = child.stdin.take().expect("piped");
     // The line is not ended: it has read the password and waits for more.
     stdin.write_all(PASSWORD.as_bytes()).expect("it reads");
+    let seen = |file: &str| std::fs::read(format!("/proc/{}/{file}", child.id())).expect("it runs");
+    // A process that was just started has no arguments for a moment (fs/proc/base.c).
+    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    while seen("cmdline").is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it never has arguments");
+        std::thread::yield_now();
+    }
     for file in ["cmdline", "environ"] {
-        let seen = std::fs::read(format!("/proc/{}/{file}", child.id())).expect("it runs");
+        let seen = seen(file);
         assert!(!seen.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes()), "{file}");
         assert!(file == "environ" || seen.windows(EMAIL.len()).any(|window| window == EMAIL.as_bytes()), "{file}");
     }

@@ -111,8 +111,9 @@ fn what_cannot_fit_is_told_with_its_numbers_before_anything_is_sent() {
     let (answer, _) = agent.settle();
     assert_eq!(answer["error"]["code"], "no_space", "{answer}");
     let message = answer["error"]["message"].as_str().expect("a message");
-    let numbers: Vec<u64> = message.split(' ').filter_map(|word| word.parse().ok()).collect();
-    assert!(matches!(numbers[..], [needed, free] if needed > 120 << 20 && free < 96 << 20), "{message}");
+    let numbers: Vec<f64> = message.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert!(matches!(numbers[..], [needed, free] if needed > 120.0 && free < 96.0), "{message}");
+    assert_eq!(message.matches(" MiB ").count(), 2, "{message}");
     assert!(answer["error"]["next"].as_str().is_some_and(|next| next.contains("docker image prune")), "{answer}");
     assert!(Api::of(&engine).tags().is_empty());
     // What fits goes in, though not with everything at once.
