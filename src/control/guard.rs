@@ -23,7 +23,7 @@ pub struct Guard {
     pub allow_hosts: Vec<String>,
     /// Users, besides root and the agent's own, who may use the unix socket.
     pub allow_uids: Vec<u32>,
-    /// The bearer token that every call over TCP but `GET /health` needs. On the unix socket the user is the proof.
+    /// The bearer token that every call over TCP needs but `/health` and `/docs`, which hold no data. On the unix socket the user is the proof.
     pub token: Option<SecretText>,
 }
 
