@@ -48,8 +48,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 umask 022
-box=$work/boot/azaion
-mkdir -p "$box" "$work/root/var/lib" "$work/root/etc/systemd/system/multi-user.target.wants" "$work/root/usr/local/lib"
+box=$work/boot/azaion card=$work/root
+mkdir -p "$box" "$card/var/lib" "$card/etc/systemd/system/multi-user.target.wants" "$card/usr/local/lib"
 cp "$deb" images/overlay/firstboot images/overlay/install-hook images/overlay/azaion-firstboot.service "$box/"
 cp images/overlay/firstrun.sh images/overlay/user-data images/overlay/meta-data "$work/boot/"
 # A generic profile is what auto comes to when no other fits: it is not pinned.
@@ -70,13 +70,13 @@ cat >"$box/boot.json.example" <<'JSON'
 {"email":"board-7@example.com","password":"…"}
 JSON
 # The box on the root file system has no names that a person edits; FAT holds no modes, so they are the same on both.
-mkdir -p "$work/root/var/lib/azaion-firstboot"
-cp "$deb" "$work/root/var/lib/azaion-firstboot/"
-cp "$box/loader.toml.example" "$box/boot.json.example" "$work/root/var/lib/azaion-firstboot/"
-chmod 0700 "$work/root/var/lib/azaion-firstboot"
-install -m 0755 images/overlay/firstboot "$work/root/usr/local/lib/azaion-firstboot"
-install -m 0644 images/overlay/azaion-firstboot.service "$work/root/etc/systemd/system/"
-ln -s ../azaion-firstboot.service "$work/root/etc/systemd/system/multi-user.target.wants/azaion-firstboot.service"
+mkdir -p "$card/var/lib/azaion-firstboot"
+cp "$deb" "$card/var/lib/azaion-firstboot/"
+cp "$box/loader.toml.example" "$box/boot.json.example" "$card/var/lib/azaion-firstboot/"
+chmod 0700 "$card/var/lib/azaion-firstboot"
+install -m 0755 images/overlay/firstboot "$card/usr/local/lib/azaion-firstboot"
+install -m 0644 images/overlay/azaion-firstboot.service "$card/etc/systemd/system/"
+ln -s ../azaion-firstboot.service "$card/etc/systemd/system/multi-user.target.wants/azaion-firstboot.service"
 
 out=$target_dir/images/$board
 mkdir -p "$out"
