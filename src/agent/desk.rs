@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smol::{LocalExecutor, Task};
 
-use super::check::{Checker, Live};
+use super::check::{self, Checker, Live};
 use super::herald;
 use super::models::{Arriving, Leaving, ModelDesk};
 use super::parts::{Parts, Ticket};
@@ -19,6 +19,7 @@ use crate::control::{
 };
 use crate::engine::EngineStore;
 use crate::error::{Code, Report};
+use crate::limits::CHECK_STEP;
 use crate::net::Clock;
 use crate::secret::Credentials;
 use crate::unlock::State;
@@ -116,7 +117,7 @@ impl control::Desk for Desk {
     async fn check(&self) -> Checkup {
         let live = async |answers: bool| Live {
             session: if answers {
-                self.models.session().await
+                check::in_time(CHECK_STEP, self.models.session()).await
             } else {
                 self.parts.cloud.held().ok_or_else(not_logged_in)
             },

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use smol::LocalExecutor;
 
 use super::super::setup::subject_to_look;
-use super::{Checker, Live};
+use super::{Checker, Live, in_time};
 use crate::config::Config;
 use crate::control::Checkup;
 use crate::error::{Report, chain};
+use crate::limits::CHECK_STEP;
 use crate::net::Clock;
 use crate::net::turn::block_on;
 use crate::secret::Credentials;
@@ -30,7 +31,8 @@ pub fn check_alone(config: Config, credentials: Option<&Credentials>) -> Result<
         let live = async |answers: bool| {
             let session = match credentials {
                 Some(credentials) if answers => {
-                    parts.cloud.log_in_at_once(credentials).await.map_err(|error| Report::of(&error))
+                    let log_in = parts.cloud.log_in_at_once(credentials);
+                    in_time(CHECK_STEP, async { log_in.await.map_err(|error| Report::of(&error)) }).await
                 }
                 _ => Err(super::super::desk::not_logged_in()),
             };

@@ -191,6 +191,22 @@ pub(super) fn login(way: &Way, session: &Result<Rc<Session>, Report>) -> Check {
     }
 }
 
+/// A log-in, or that it did not end in `step`: a server that answers other calls may still hang at this one.
+pub(in crate::agent) async fn in_time(
+    step: Duration,
+    session: impl Future<Output = Result<Rc<Session>, Report>>,
+) -> Result<Rc<Session>, Report> {
+    or(session, async {
+        Timer::after(step).await;
+        Err(Report {
+            code: Code::ApiTimeout,
+            message: format!("the log-in did not end in {} s", step.as_secs()),
+            next: "wait a minute and look again; the server answers, and is busy".into(),
+        })
+    })
+    .await
+}
+
 /// Whether the CDN answers, and takes the keys that the API gives.
 pub(super) async fn cdn(subject: &Subject, way: &Way, session: Option<&Rc<Session>>) -> Check {
     const NAME: &str = "cdn";
@@ -297,6 +313,18 @@ mod tests {
         assert_eq!(way.clock().result, Finding::Fail);
         let tls = way.tls("a");
         assert!(tls.next.is_some_and(|next| next.contains("timedatectl")));
+    }
+
+    #[test]
+    fn a_log_in_that_hangs_is_not_waited_for() {
+        let hanging = std::future::pending::<Result<Rc<Session>, Report>>();
+        let refused = smol::block_on(in_time(Duration::ZERO, hanging)).err().expect("in no time");
+        assert_eq!(refused.code, Code::ApiTimeout);
+        let answered = async { Err(Report { code: Code::NoSpace, message: String::new(), next: String::new() }) };
+        assert_eq!(
+            smol::block_on(in_time(Duration::MAX, answered)).err().map(|report| report.code),
+            Some(Code::NoSpace)
+        );
     }
 
     #[test]

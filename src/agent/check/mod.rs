@@ -32,6 +32,8 @@ use crate::limits::CHECK_AGE;
 use crate::net::Clock;
 use crate::unlock::State;
 
+pub(super) use cloud::in_time;
+
 pub use alone::{CheckRefused, check_alone};
 
 /// What does not change while the agent runs.
