@@ -117,7 +117,7 @@ impl control::Desk for Desk {
     async fn check(&self) -> Checkup {
         let live = async |answers: bool| Live {
             session: if answers {
-                check::in_time(CHECK_STEP, self.models.session()).await
+                check::in_time(CHECK_STEP, Box::pin(self.models.session())).await
             } else {
                 self.parts.cloud.held().ok_or_else(not_logged_in)
             },

@@ -31,7 +31,7 @@ pub fn check_alone(config: Config, credentials: Option<&Credentials>) -> Result<
         let live = async |answers: bool| {
             let session = match credentials {
                 Some(credentials) if answers => {
-                    let log_in = parts.cloud.log_in_at_once(credentials);
+                    let log_in = Box::pin(parts.cloud.log_in_at_once(credentials));
                     in_time(CHECK_STEP, async { log_in.await.map_err(|error| Report::of(&error)) }).await
                 }
                 _ => Err(super::super::desk::not_logged_in()),

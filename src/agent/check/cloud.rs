@@ -318,8 +318,8 @@ mod tests {
     #[test]
     fn a_log_in_that_hangs_is_not_waited_for() {
         let hanging = std::future::pending::<Result<Rc<Session>, Report>>();
-        let refused = smol::block_on(in_time(Duration::ZERO, hanging)).err().expect("in no time");
-        assert_eq!(refused.code, Code::ApiTimeout);
+        let refused = smol::block_on(in_time(Duration::ZERO, hanging)).err();
+        assert_eq!(refused.map(|report| report.code), Some(Code::ApiTimeout));
         let answered = async { Err(Report { code: Code::NoSpace, message: String::new(), next: String::new() }) };
         assert_eq!(
             smol::block_on(in_time(Duration::MAX, answered)).err().map(|report| report.code),
