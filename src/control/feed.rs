@@ -18,7 +18,7 @@ use smol::future::or;
 use super::answer::cut;
 use super::desk::{Outgoing, UnlockView};
 use crate::error::Report;
-use crate::limits::{EVENT_HEARTBEAT, EVENT_TEXT_BYTES, EVENTS_KEPT};
+use crate::limits::{EVENT_TEXT_BYTES, EVENTS_KEPT};
 use crate::logging::Stamp;
 
 /// What kind of event.
@@ -159,15 +159,17 @@ impl Feed {
 pub(super) struct Follower {
     feed: Rc<Feed>,
     seen: u64,
+    heartbeat: Duration,
     text: String,
     has_begun: bool,
 }
 
 impl Follower {
     /// Behind the event `seen`; 0 is before the first. A number that no event had yet was of an earlier run: all of them.
-    pub(super) fn new(feed: Rc<Feed>, seen: u64) -> Self {
+    /// After `heartbeat` without one it says that it is still there.
+    pub(super) fn new(feed: Rc<Feed>, seen: u64, heartbeat: Duration) -> Self {
         let seen = if seen > feed.last.get() { 0 } else { seen };
-        Self { feed, seen, text: String::new(), has_begun: false }
+        Self { feed, seen, heartbeat, text: String::new(), has_begun: false }
     }
 }
 
@@ -195,7 +197,7 @@ impl Outgoing for Follower {
                     false
                 },
                 async {
-                    Timer::after(EVENT_HEARTBEAT).await;
+                    Timer::after(self.heartbeat).await;
                     true
                 },
             );
@@ -243,6 +245,7 @@ mod tests {
 
     use super::*;
     use crate::error::Code;
+    use crate::limits::EVENT_HEARTBEAT;
     use crate::unlock::{Progress, State};
 
     fn view(state: State, done: u64) -> UnlockView {
@@ -258,6 +261,10 @@ mod tests {
         UnlockView { state, error: None, progress }
     }
 
+    fn behind(feed: &Rc<Feed>, seen: u64) -> Follower {
+        Follower::new(Rc::clone(feed), seen, EVENT_HEARTBEAT)
+    }
+
     fn next(follower: &mut Follower) -> Option<String> {
         let piece = block_on(poll_once(follower.next()))?;
         Some(String::from_utf8(piece.expect("never fails").expect("never ends").to_vec()).expect("text"))
@@ -271,7 +278,7 @@ mod tests {
     fn an_event_is_a_line_for_people_and_json_for_programs() {
         let feed = Rc::new(Feed::new());
         feed.unlock(Topic::Progress, &view(State::LoadingImages, 86));
-        let mut follower = Follower::new(Rc::clone(&feed), 0);
+        let mut follower = behind(&feed, 0);
         assert_eq!(next(&mut follower).as_deref(), Some(": following\nretry: 2000\n\n"));
         let block = next(&mut follower).expect("an event");
         let first = block.lines().next().expect("a line");
@@ -295,7 +302,7 @@ mod tests {
         for done in 0..200 {
             feed.unlock(Topic::Progress, &view(State::LoadingImages, done));
         }
-        let mut follower = Follower::new(Rc::clone(&feed), 0);
+        let mut follower = behind(&feed, 0);
         next(&mut follower);
         assert!(next(&mut follower).is_some_and(|block| block.contains("first")));
         assert!(next(&mut follower).is_some_and(|block| block.contains("99 %")));
@@ -303,16 +310,16 @@ mod tests {
         for n in 0..EVENTS_KEPT + 3 {
             feed.note(&n.to_string());
         }
-        let mut follower = Follower::new(Rc::clone(&feed), 0);
+        let mut follower = behind(&feed, 0);
         next(&mut follower);
         let blocks: Vec<String> = std::iter::from_fn(|| next(&mut follower)).collect();
         assert_eq!(blocks.len(), EVENTS_KEPT);
         assert!(blocks[0].contains(" note: 3\n"), "the oldest went");
         let seen = id(&blocks[10]);
-        let mut again = Follower::new(Rc::clone(&feed), seen);
+        let mut again = behind(&feed, seen);
         next(&mut again);
         assert_eq!(next(&mut again).map(|block| id(&block)), Some(seen + 1));
-        let mut other_run = Follower::new(Rc::clone(&feed), u64::MAX);
+        let mut other_run = behind(&feed, u64::MAX);
         next(&mut other_run);
         assert_eq!(next(&mut other_run).map(|block| id(&block)), Some(id(&blocks[0])), "of an earlier run: all");
     }
@@ -322,7 +329,7 @@ mod tests {
         let feed = Rc::new(Feed::new());
         let text = "a\nid: 9\r\nevent: x\u{1b}[31m".repeat(40);
         feed.error(&Report { code: Code::Internal, message: text.clone(), next: text });
-        let mut follower = Follower::new(feed, 0);
+        let mut follower = behind(&feed, 0);
         next(&mut follower);
         let block = next(&mut follower).expect("an event");
         assert_eq!(block.lines().count(), 5, "{block}");

@@ -181,7 +181,7 @@ impl Call {
             }
             Self::Events => {
                 let seen = number(head, "since")?.or(head.last_event).unwrap_or_default();
-                return Ok(Outcome::Events(Box::new(Follower::new(port.desk.feed(), seen))));
+                return Ok(Outcome::Events(Box::new(Follower::new(port.desk.feed(), seen, port.patience.heartbeat))));
             }
             Self::Check => {
                 seat.now_at(Phase::Handling);

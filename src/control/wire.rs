@@ -14,8 +14,8 @@ use smol::{Async, Timer};
 use zeroize::Zeroize;
 
 use crate::limits::{
-    BODY_PATIENCE, CLIENT_HEAD_BYTES, DRAIN_PATIENCE, HEAD_PATIENCE, IDLE_PATIENCE, INLET_FIRST_BYTES, SHUTDOWN_GRACE,
-    STREAM_TURN, UPLOAD_SILENCE, WRITE_PATIENCE,
+    BODY_PATIENCE, CLIENT_HEAD_BYTES, DRAIN_PATIENCE, EVENT_HEARTBEAT, HEAD_PATIENCE, IDLE_PATIENCE, INLET_FIRST_BYTES,
+    SHUTDOWN_GRACE, STREAM_TURN, UPLOAD_SILENCE, WRITE_PATIENCE,
 };
 
 /// Tries to write in one [`Patience::write`]. The kernel calls a socket writable once a third of its buffer is free
@@ -32,6 +32,8 @@ pub(super) struct Patience {
     pub(super) turn: Duration,
     pub(super) write: Duration,
     pub(super) drain: Duration,
+    /// The other way round: how long who follows the events hears nothing.
+    pub(super) heartbeat: Duration,
     pub(super) shutdown: Duration,
 }
 
@@ -45,6 +47,7 @@ impl Default for Patience {
             turn: STREAM_TURN,
             write: WRITE_PATIENCE,
             drain: DRAIN_PATIENCE,
+            heartbeat: EVENT_HEARTBEAT,
             shutdown: SHUTDOWN_GRACE,
         }
     }

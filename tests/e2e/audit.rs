@@ -50,6 +50,22 @@ fn upload(agent: &mut Agent, board: &Board) -> u16 {
 }
 
 #[test]
+fn a_model_that_gives_way_to_another_is_noted() {
+    let (_cloud, board) = with_log();
+    let board = board.set("cache", "max_bytes = \"4 MiB\"");
+    let mut agent = board.start();
+    agent.log_in(EMAIL);
+    for name in ["first", "second"] {
+        let model = board.path("model");
+        std::fs::write(&model, noise(9, 3 << 20)).expect("written");
+        assert_eq!(agent.upload(&model, name, "models").0, 200, "{name}");
+    }
+    agent.wait_for_line(" cache_evicted ");
+    assert_eq!(events(&board).iter().filter(|event| *event == "cache_evicted").count(), 1);
+    assert!(verify(&board, &[]).0);
+}
+
+#[test]
 fn who_did_what_stands_in_a_chain_that_shows_every_change() {
     let (cloud, board) = with_log();
     cloud.set_fragment(crate::harness::FRAGMENT.to_vec());

@@ -1,7 +1,10 @@
 //! `/events` and the wait of `/unlock/status`: told at once, let go when somebody needs the seat, ended with the port.
 
+use std::time::Instant;
+
 use super::*;
 use crate::control::Topic;
+use crate::limits::EVENT_HEARTBEAT;
 
 async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
     let mut text = String::new();
@@ -39,6 +42,23 @@ fn who_follows_is_told_what_was_and_what_comes_and_not_what_it_has_seen() {
         }
         // Its end is the connection's end; a client of HTTP/1.0 could not tell it from a cut.
         assert!(port.talk("GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n").await.contains(" 505 "));
+    });
+}
+
+#[test]
+fn who_follows_hears_that_the_board_is_there_when_nothing_happens() {
+    let patience = Patience { heartbeat: Duration::from_millis(20), ..Patience::default() };
+    with_port(Guard::default(), patience, async |port| {
+        let mut stream = port.connect().await;
+        stream.write_all(request("GET", "/events", "").as_bytes()).await.expect("taken");
+        let began = Instant::now();
+        for _ in 0..3 {
+            read_until(&mut stream, ": still here\n\n").await;
+        }
+        assert!(began.elapsed() < EVENT_HEARTBEAT, "three of the default were 45 s");
+        port.desk.feed.note("something");
+        let text = read_until(&mut stream, "something").await;
+        assert!(!text.contains("following"), "{text}");
     });
 }
 
