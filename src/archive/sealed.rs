@@ -3,7 +3,7 @@
 //! Whoever reads asks for any bytes; what is read from flash, hashed and kept for a moment are whole chunks. Random access
 //! costs a chunk for each place that is looked at, reading from front to back costs each chunk once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::error::ArchiveError;
@@ -18,8 +18,10 @@ use crate::seal::ArchiveSeal;
 pub struct Sealed<R> {
     inner: R,
     seal: ArchiveSeal,
-    /// The chunks that were compared last, the latest at the end.
+    /// The chunks that were compared, the one to let go first at the front.
     kept: RefCell<Vec<Chunk>>,
+    /// Chunks that are being read and compared.
+    coming: Cell<usize>,
 }
 
 /// A chunk that has its hash.
@@ -27,6 +29,22 @@ pub struct Sealed<R> {
 struct Chunk {
     number: u64,
     bytes: Rc<Vec<u8>>,
+}
+
+/// A chunk on its way, whether it arrives or its reader gives up.
+struct Coming<'a>(&'a Cell<usize>);
+
+impl<'a> Coming<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl<R: ReadAt> Sealed<R> {
@@ -39,7 +57,7 @@ impl<R: ReadAt> Sealed<R> {
         if found != sealed {
             return Err(ArchiveError::not_authentic(&format_args!("it has {found} bytes, its seal names {sealed}")));
         }
-        Ok(Self { inner, seal, kept: RefCell::new(Vec::with_capacity(SEALED_CHUNKS_KEPT)) })
+        Ok(Self { inner, seal, kept: RefCell::default(), coming: Cell::new(0) })
     }
 
     /// A chunk, compared.
@@ -51,6 +69,7 @@ impl<R: ReadAt> Sealed<R> {
         let range = chunks.range(number);
         let len = usize::try_from(range.end - range.start).expect("a chunk fits into memory");
         let mut buf = self.spare();
+        let coming = Coming::new(&self.coming);
         buf.resize(len, 0);
         let buf = self.inner.read_at(range.start, buf).await?;
         let mut hash = Sha256::new();
@@ -65,8 +84,15 @@ impl<R: ReadAt> Sealed<R> {
             )));
         }
         let bytes = Rc::new(buf);
+        drop(coming);
         self.kept.borrow_mut().push(Chunk { number, bytes: Rc::clone(&bytes) });
         Ok(bytes)
+    }
+
+    /// Chunks in memory.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.kept.borrow().len() + self.coming.get()
     }
 
     fn find(&self, number: u64) -> Option<Rc<Vec<u8>>> {
@@ -78,10 +104,21 @@ impl<R: ReadAt> Sealed<R> {
         Some(bytes)
     }
 
-    /// Memory for the next chunk: that of the one that was not asked for the longest, if there is no more room.
+    /// A chunk that was read to its end is the first to go: who reads on reads the next one.
+    fn is_used_up(&self, number: u64) {
+        let mut kept = self.kept.borrow_mut();
+        if let Some(at) = kept.iter().position(|chunk| chunk.number == number) {
+            kept[..=at].rotate_right(1);
+        }
+    }
+
+    /// Memory for the next chunk: that of the first to go, if there is no more room. What is on its way counts.
     fn spare(&self) -> Vec<u8> {
         let mut kept = self.kept.borrow_mut();
-        let outdated = if kept.len() < SEALED_CHUNKS_KEPT { None } else { Some(kept.remove(0)) };
+        let mut outdated = None;
+        while !kept.is_empty() && kept.len() + self.coming.get() >= SEALED_CHUNKS_KEPT {
+            outdated = Some(kept.remove(0));
+        }
         outdated.and_then(|chunk| Rc::try_unwrap(chunk.bytes).ok()).unwrap_or_default()
     }
 }
@@ -104,12 +141,16 @@ impl<R: ReadAt> ReadAt for Sealed<R> {
                 buf.truncate(filled);
                 break;
             }
-            let chunk = self.chunk(at / chunk_bytes).await?;
+            let number = at / chunk_bytes;
+            let chunk = self.chunk(number).await?;
             let from = usize::try_from(at % chunk_bytes).expect("less than a chunk");
             let part = &chunk.as_slice()[from..];
             let bytes = part.len().min(buf.len() - filled);
             buf[filled..filled + bytes].copy_from_slice(&part[..bytes]);
             filled += bytes;
+            if bytes == part.len() {
+                self.is_used_up(number);
+            }
         }
         Ok(buf)
     }

@@ -9,7 +9,7 @@ use smol::LocalExecutor;
 use super::samples;
 use super::*;
 use crate::crypto::{AesKey, BLOCK, Digest, Sealer};
-use crate::limits::SEALED_CHUNKS_KEPT;
+use crate::limits::{ENGINE_LANES, SEALED_CHUNKS_KEPT};
 use crate::net::turn;
 use crate::seal::forgery::changes;
 use crate::seal::{ArchiveClaim, ArchiveDraft, ArchiveSeal, SealedImage};
@@ -156,7 +156,7 @@ impl ReadAt for Counted {
 }
 
 #[test]
-fn each_chunk_is_read_once_from_front_to_back_and_few_are_kept() {
+fn each_chunk_is_read_once_from_front_to_back_and_the_one_that_was_read_to_its_end_goes_first() {
     let bytes: Vec<u8> = (0..=255).cycle().take(8 * CHUNK).collect();
     let (chunks, seal) = (bytes.len() / CHUNK, seal(&bytes, vec![]));
     let counted = Counted { bytes, reads: RefCell::default() };
@@ -168,13 +168,84 @@ fn each_chunk_is_read_once_from_front_to_back_and_few_are_kept() {
         let reads: Vec<_> = (0..chunks).map(|chunk| ((chunk * CHUNK) as u64, CHUNK)).collect();
         assert_eq!(*counted.reads.borrow(), reads);
         counted.reads.borrow_mut().clear();
-        for chunk in (chunks - SEALED_CHUNKS_KEPT)..chunks {
+        for chunk in (0..SEALED_CHUNKS_KEPT - 1).chain([chunks - 1]) {
             sealed.read_at((chunk * CHUNK) as u64, vec![0; 1]).await.expect("there");
         }
-        assert_eq!(*counted.reads.borrow(), [], "the last ones are kept");
-        sealed.read_at(0, vec![0; 1]).await.expect("there");
-        assert_eq!(*counted.reads.borrow(), [(0, CHUNK)]);
+        assert_eq!(*counted.reads.borrow(), [], "these are kept");
+        let gone = ((chunks - 2) * CHUNK) as u64;
+        sealed.read_at(gone, vec![0; 1]).await.expect("there");
+        assert_eq!(*counted.reads.borrow(), [(gone, CHUNK)]);
     });
+}
+
+#[test]
+fn who_reads_slowly_keeps_its_chunk_beside_who_reads_on() {
+    let bytes: Vec<u8> = (0..=255).cycle().take(3 * SEALED_CHUNKS_KEPT * CHUNK).collect();
+    let (chunks, seal) = (bytes.len() / CHUNK, seal(&bytes, vec![]));
+    let counted = Counted { bytes, reads: RefCell::default() };
+    let sealed = Sealed::new(&counted, seal).expect("its length is right");
+    run(async {
+        for lane in 0..ENGINE_LANES - 1 {
+            sealed.read_at((lane * CHUNK) as u64, vec![0; 1]).await.expect("there");
+        }
+        for chunk in ENGINE_LANES..chunks {
+            sealed.read_at((chunk * CHUNK) as u64, vec![0; CHUNK]).await.expect("there");
+        }
+        counted.reads.borrow_mut().clear();
+        for lane in 0..ENGINE_LANES - 1 {
+            sealed.read_at((lane * CHUNK) as u64 + 1, vec![0; 1]).await.expect("there");
+        }
+        assert_eq!(*counted.reads.borrow(), [], "none is read again");
+    });
+}
+
+#[test]
+fn readers_side_by_side_hold_no_more_than_the_bound() {
+    let bytes: Vec<u8> = (0..=255).cycle().take(16 * CHUNK).collect();
+    let seal = seal(&bytes, vec![]);
+    let waiting = Waiting(bytes);
+    let sealed = Sealed::new(&waiting, seal).expect("its length is right");
+    run(async {
+        for round in 0..4 {
+            let lanes = (0..ENGINE_LANES).map(|lane| ((round * ENGINE_LANES + lane) * CHUNK) as u64);
+            let most = Cell::new(0);
+            let readers = futures_util::future::join_all(lanes.map(async |at| {
+                let read = sealed.read_at(at, vec![0; 1]).await;
+                most.set(most.get().max(sealed.held()));
+                read.expect("there")
+            }));
+            let (_, held) = smol::future::zip(readers, async {
+                smol::future::yield_now().await;
+                sealed.held()
+            })
+            .await;
+            let most = most.get().max(held);
+            assert!((ENGINE_LANES..=SEALED_CHUNKS_KEPT).contains(&most), "{most} in round {round}");
+        }
+        // Who gives up gives its place back.
+        let gives_up = sealed.read_at(0, vec![0; 1]);
+        assert!(smol::future::poll_once(gives_up).await.is_none(), "it waits");
+        assert!(sealed.held() < SEALED_CHUNKS_KEPT, "{}", sealed.held());
+    });
+}
+
+/// A file that does not answer at once.
+struct Waiting(Vec<u8>);
+
+impl ReadAt for Waiting {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    async fn read_at(&self, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
+        smol::future::yield_now().await;
+        smol::future::yield_now().await;
+        self.0.read_at(offset, buf).await
+    }
+
+    async fn unchanged(&self) -> Result<bool, ArchiveError> {
+        Ok(true)
+    }
 }
 
 impl<R: ReadAt> ReadAt for &R {

@@ -141,8 +141,8 @@ pub const SEAL_CHUNK_BYTES: u64 = 256 * 1024;
 /// Chunks of an archive: at 32 bytes each, 8 MiB of memory while an archive of 64 GiB is read.
 pub const SEAL_CHUNKS: u64 = 262_144;
 
-/// Chunks of a sealed archive that are kept after they were compared: one for each image that goes in side by side, and
-/// one for documents. At 256 KiB each.
+/// Chunks of a sealed archive in memory, those on their way too: one for each image that goes in side by side, and one for
+/// documents. At 256 KiB each.
 pub const SEALED_CHUNKS_KEPT: usize = ENGINE_LANES + 1;
 
 /// A sealed archive: 64 GiB.
