@@ -174,7 +174,7 @@ async fn open(path: &Path, seal: Option<Vec<u8>>) -> Archive {
         Some(bytes) => {
             let seal: ArchiveSeal =
                 ArchiveClaim::parse(bytes).expect("a seal").authenticate(&key()).await.expect("ours");
-            Source::Sealed(Sealed::new(file, seal).expect("of this archive"))
+            Source::Sealed(Box::new(Sealed::new(file, seal).expect("of this archive")))
         }
     };
     assert!(!source.is_empty());

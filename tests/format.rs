@@ -172,7 +172,8 @@ fn opened(bench: &Bench, archive: &str) -> Result<Archive, String> {
         let claim = ArchiveClaim::parse(seal).map_err(|refused| refused.to_string())?;
         let seal = claim.authenticate(&fragment().archive_key()).await.map_err(|refused| refused.to_string())?;
         let file = File::open(&bench.path(archive)).await.map_err(|error| error.to_string())?;
-        let source = Source::Sealed(Sealed::new(file, seal).map_err(|error| error.to_string())?);
+        let sealed = Sealed::new(file, seal).map_err(|error| error.to_string())?;
+        let source = Source::Sealed(Box::new(sealed));
         let opened = Archive::open_source(source, fragment().archive_key(), &Cell::new(0)).await;
         opened.map_err(|error| error.to_string())
     })

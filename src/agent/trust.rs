@@ -269,7 +269,7 @@ impl Trust {
         if seal.version() < highest {
             return Err(ArchiveError::Older { found: seal.version(), highest }.into());
         }
-        Ok(Source::Sealed(Sealed::new(file, seal)?))
+        Ok(Source::Sealed(Box::new(Sealed::new(file, seal)?)))
     }
 
     /// What the seal's file claims; `None` when there is no such file.

@@ -104,8 +104,8 @@ impl<R: ReadAt> Sealed<R> {
         Some(bytes)
     }
 
-    /// A chunk that was read to its end is the first to go: who reads on reads the next one.
-    fn is_used_up(&self, number: u64) {
+    /// Who read a chunk to its end reads the next one: this one is the first to go.
+    fn use_up(&self, number: u64) {
         let mut kept = self.kept.borrow_mut();
         if let Some(at) = kept.iter().position(|chunk| chunk.number == number) {
             kept[..=at].rotate_right(1);
@@ -149,7 +149,7 @@ impl<R: ReadAt> ReadAt for Sealed<R> {
             buf[filled..filled + bytes].copy_from_slice(&part[..bytes]);
             filled += bytes;
             if bytes == part.len() {
-                self.is_used_up(number);
+                self.use_up(number);
             }
         }
         Ok(buf)
@@ -175,21 +175,21 @@ pub enum Source {
     /// Whatever lies there is read.
     Bare(File),
     /// Only what was sealed is.
-    Sealed(Sealed<File>),
+    Sealed(Box<Sealed<File>>),
 }
 
 impl ReadAt for Source {
     fn len(&self) -> u64 {
         match self {
             Self::Bare(file) => ReadAt::len(file),
-            Self::Sealed(sealed) => ReadAt::len(sealed),
+            Self::Sealed(sealed) => ReadAt::len(&**sealed),
         }
     }
 
     fn modified(&self) -> (i64, u32) {
         match self {
             Self::Bare(file) => ReadAt::modified(file),
-            Self::Sealed(sealed) => ReadAt::modified(sealed),
+            Self::Sealed(sealed) => ReadAt::modified(&**sealed),
         }
     }
 
