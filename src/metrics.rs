@@ -3,6 +3,7 @@
 //! Counters are process-wide, as the logger is: whoever moves bytes or gives up an attempt counts at the place where it
 //! happens, and `control/metrics.rs` shows them. Counting never waits and never fails.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -30,6 +31,24 @@ impl Counter {
     /// How many so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One more in a count of what there is now, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Counted<'a>(&'a Cell<u64>);
+
+impl<'a> Counted<'a> {
+    /// Counts itself.
+    pub(crate) fn of(count: &'a Cell<u64>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

@@ -10,6 +10,7 @@ use super::error::ArchiveError;
 use super::source::{File, ReadAt};
 use crate::crypto::Sha256;
 use crate::limits::{PIECE_BYTES, SEALED_CHUNKS_KEPT};
+use crate::metrics::Counted;
 use crate::net::turn;
 use crate::seal::ArchiveSeal;
 
@@ -21,7 +22,7 @@ pub struct Sealed<R> {
     /// The chunks that were compared, the one to let go first at the front.
     kept: RefCell<Vec<Chunk>>,
     /// Chunks that are being read and compared.
-    coming: Cell<usize>,
+    coming: Cell<u64>,
 }
 
 /// A chunk that has its hash.
@@ -29,22 +30,6 @@ pub struct Sealed<R> {
 struct Chunk {
     number: u64,
     bytes: Rc<Vec<u8>>,
-}
-
-/// A chunk on its way, whether it arrives or its reader gives up.
-struct Coming<'a>(&'a Cell<usize>);
-
-impl<'a> Coming<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Coming<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 impl<R: ReadAt> Sealed<R> {
@@ -69,7 +54,7 @@ impl<R: ReadAt> Sealed<R> {
         let range = chunks.range(number);
         let len = usize::try_from(range.end - range.start).expect("a chunk fits into memory");
         let mut buf = self.spare();
-        let coming = Coming::new(&self.coming);
+        let coming = Counted::of(&self.coming);
         buf.resize(len, 0);
         let buf = self.inner.read_at(range.start, buf).await?;
         let mut hash = Sha256::new();
@@ -91,8 +76,8 @@ impl<R: ReadAt> Sealed<R> {
 
     /// Chunks in memory.
     #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
-        self.kept.borrow().len() + self.coming.get()
+    pub(super) fn held(&self) -> u64 {
+        self.kept.borrow().len() as u64 + self.coming.get()
     }
 
     fn find(&self, number: u64) -> Option<Rc<Vec<u8>>> {
@@ -116,7 +101,7 @@ impl<R: ReadAt> Sealed<R> {
     fn spare(&self) -> Vec<u8> {
         let mut kept = self.kept.borrow_mut();
         let mut outdated = None;
-        while !kept.is_empty() && kept.len() + self.coming.get() >= SEALED_CHUNKS_KEPT {
+        while !kept.is_empty() && kept.len() as u64 + self.coming.get() >= SEALED_CHUNKS_KEPT as u64 {
             outdated = Some(kept.remove(0));
         }
         outdated.and_then(|chunk| Rc::try_unwrap(chunk.bytes).ok()).unwrap_or_default()

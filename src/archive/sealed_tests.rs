@@ -220,12 +220,12 @@ fn readers_side_by_side_hold_no_more_than_the_bound() {
             })
             .await;
             let most = most.get().max(held);
-            assert!((ENGINE_LANES..=SEALED_CHUNKS_KEPT).contains(&most), "{most} in round {round}");
+            assert!((ENGINE_LANES as u64..=SEALED_CHUNKS_KEPT as u64).contains(&most), "{most} in round {round}");
         }
         // Who gives up gives its place back.
         let gives_up = sealed.read_at(0, vec![0; 1]);
         assert!(smol::future::poll_once(gives_up).await.is_none(), "it waits");
-        assert!(sealed.held() < SEALED_CHUNKS_KEPT, "{}", sealed.held());
+        assert!(sealed.held() < SEALED_CHUNKS_KEPT as u64, "{}", sealed.held());
     });
 }
 

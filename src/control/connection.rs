@@ -25,7 +25,7 @@ use super::stream::{self, Cut};
 use super::wire::{Patience, Stream, Wire, within};
 use crate::error::Explain as _;
 use crate::limits::{CLIENT_HEAD_BYTES, REQUESTS_PER_CONNECTION};
-use crate::metrics;
+use crate::metrics::{self, Counted};
 use crate::net::clock::Clock;
 
 /// What all connections of the port share.
@@ -107,22 +107,6 @@ pub(super) async fn run<D: Desk>(port: Rc<Port<D>>, stream: Stream, peer: Peer, 
         }
         // A client that sends without pause must not hold the loop.
         yield_now().await;
-    }
-}
-
-/// One more, for as long as this lives.
-struct Counted<'a>(&'a Cell<u64>);
-
-impl<'a> Counted<'a> {
-    fn of(count: &'a Cell<u64>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
