@@ -99,6 +99,17 @@ fn the_services_keep_what_boards_need() {
 }
 
 #[test]
+fn freed_memory_goes_back_wherever_the_agent_is_started() {
+    for (file, line) in [
+        ("azaion-loader.service", "Environment=MALLOC_MMAP_THRESHOLD_=131072"),
+        ("container/Containerfile", "ENV MALLOC_MMAP_THRESHOLD_=131072"),
+    ] {
+        let text = fs::read_to_string(images().join(file)).expect("readable");
+        assert!(text.lines().any(|found| found == line), "{file}: no {line}");
+    }
+}
+
+#[test]
 fn the_lights_of_the_profiles_are_the_ones_that_may_be_written() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let boards = dir.path().join("boards");
